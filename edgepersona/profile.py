@@ -1,0 +1,213 @@
+"""The Profile: one user's history, as an application holds it."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from edgepersona.bundle import Bundle
+from edgepersona.errors import InputError
+from edgepersona.index import Index
+from edgepersona.records import AddResult, Filter, Hit, Record, check_text, checked
+from edgepersona.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+
+    from edgepersona.index import Vectors
+
+_ALL = Filter()
+
+
+class Encoder(Protocol):
+    """What a profile needs of an embedder."""
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return one L2-normalised vector a text, float32 (n, ndim)."""
+
+
+class Profile:
+    """A user's records, on disk, searchable by meaning and by words.
+
+    A change is on disk when the method that made it returns. Models are loaded when they are
+    first needed: to list or delete records loads none. May be used from several threads, and by
+    several processes at once.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        embedder: Callable[[], Encoder],
+        vectors: Callable[[int], Vectors],
+        generator: Callable[[], Any] | None = None,
+    ) -> None:
+        """Take ``store`` over, and the functions that make what is only needed later."""
+        self._store = store
+        self._make_embedder = embedder
+        self._make_vectors = vectors
+        self._make_generator = generator
+        self._embedder: Encoder | None = None
+        self._index: Index | None = None
+        self._lock = threading.RLock()
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        bundle: str | Path | Bundle,
+        *,
+        key: str | None = None,
+        create: bool = True,
+    ) -> Profile:
+        """Open the profile at ``path``, made where it is missing; ``key`` encrypts it at rest.
+
+        Raises ProfileError where it is damaged, locked, made with another embedder, or where
+        ``key`` does not open it; BundleError where the bundle cannot be used.
+        """
+        if not isinstance(bundle, Bundle):
+            bundle = Bundle.open(bundle)
+        store = Store.open(
+            Path(path),
+            key=key,
+            embedder_hash=bundle.embedder_hash,
+            ndim=int(bundle.manifest["embedder"]["ndim"]),
+            create=create,
+        )
+        return cls(store, embedder=lambda: _load_embedder(bundle), vectors=_native_vectors)
+
+    def __enter__(self) -> Profile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the profile's file; a second call does nothing."""
+        self._store.close()
+
+    def __len__(self) -> int:
+        return self._store.count()
+
+    @property
+    def path(self) -> Path:
+        """Where the profile's file is."""
+        return self._store.path
+
+    @property
+    def generation(self) -> int:
+        """A number that moves with every change of a record."""
+        return self._store.generation
+
+    def add(
+        self, records: Iterable[Record | str], *, position: tuple[str, int] | None = None
+    ) -> AddResult:
+        """Store ``records``, all of them or none, and return when they are on disk.
+
+        A plain string is the text of a record. One that is there already is left as it is. All
+        are held in memory and stored in one transaction: hand a long history over in batches.
+        ``position`` is a source and how far an import of it came, kept in the same transaction.
+        Raises InputError where a record cannot be stored, or its id is taken by other content.
+        """
+        if isinstance(records, (str, Record)):
+            raise InputError("add takes a list of records, and was given one: put it in a list")
+        batch = [checked(Record(item) if isinstance(item, str) else item) for item in records]
+        new = 0
+        missing = self._store.missing(batch)
+        if missing or position is not None:
+            new = self._store.add(missing, self._encode(missing), position=position).new
+        return AddResult(tuple(record.id for record in batch), new)
+
+    def import_position(self, source: str) -> int:
+        """Return how far an import of ``source`` came, 0 where there was none."""
+        return self._store.import_state(source)
+
+    def update(self, record: Record) -> None:
+        """Put ``record`` in the place of the stored one with its id; InputError if none is."""
+        if isinstance(record, Record) and not record.id:
+            raise InputError("a record to update needs the id of the stored one")
+        record = checked(record)
+        if self._store.get([record.id]) != [record]:
+            self._store.update(record, self._encode([record])[0])
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Remove the records with these ids and every trace of them; say how many there were."""
+        return self._store.delete(_listed(ids))
+
+    def get(self, ids: Sequence[str]) -> list[Record]:
+        """Return the records with these ids, in this order; InputError names an unknown one."""
+        return self._store.get(_listed(ids))
+
+    def records(
+        self,
+        filter: Filter = _ALL,  # noqa: A002
+    ) -> Iterator[Record]:
+        """Yield the records that pass ``filter``, the newest first."""
+        return self._store.records(filter)
+
+    def recent(self, k: int) -> list[Record]:
+        """Return the ``k`` newest records, the newest first."""
+        return list(self._store.records(limit=k))
+
+    def search(
+        self,
+        query: str,
+        *,
+        k: int = 10,
+        filter: Filter = _ALL,  # noqa: A002
+    ) -> list[Hit]:
+        """Return up to ``k`` records near ``query`` in meaning or in words, best first."""
+        check_text(query, what="the query")
+        vector = self._loaded_embedder().encode([query])[0]
+        return self._loaded_index().search(query, vector, k, filter)
+
+    def _encode(self, records: Sequence[Record]) -> NDArray[np.float32]:
+        if not records:
+            return np.empty((0, self._store.ndim), dtype=np.float32)
+        return self._loaded_embedder().encode([embedded_text(record) for record in records])
+
+    def _loaded_embedder(self) -> Encoder:
+        with self._lock:
+            if self._embedder is None:
+                self._embedder = self._make_embedder()
+            return self._embedder
+
+    def _loaded_index(self) -> Index:
+        with self._lock:
+            if self._index is None:
+                self._index = Index(self._store, self._make_vectors(self._store.ndim))
+            return self._index
+
+
+def embedded_text(record: Record) -> str:
+    """Return the text that stands for ``record`` in its vector."""
+    return "\n".join(part for part in (record.title, record.text) if part)
+
+
+def _listed(ids: Sequence[str]) -> Sequence[str]:
+    if isinstance(ids, str):
+        raise InputError(f"expected a list of ids, got the string {ids!r}: put it in a list")
+    return ids
+
+
+def _load_embedder(bundle: Bundle) -> Encoder:
+    from edgepersona.embedder import Embedder
+
+    return Embedder(bundle)
+
+
+def _native_vectors(ndim: int) -> Vectors:
+    from edgepersona._native import VectorIndex
+
+    return VectorIndex(ndim)
