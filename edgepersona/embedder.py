@@ -1,0 +1,104 @@
+"""The embedder: text to unit vectors, on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepersona.bundle import Bundle
+from edgepersona.runtime import Session
+from edgepersona.text import Tokenizer
+
+_BATCH_TOKENS = 2048
+"""Tokens of one run, padding included: enough to keep two cores busy, small enough for a laptop."""
+
+_CHARACTERS_PER_TOKEN = 32
+"""A text is cut to this many characters for each token the model reads, before tokenisation."""
+
+
+class Embedder:
+    """A bundle's text encoder on ONNX Runtime; safe to use from several threads.
+
+    Parameters
+    ----------
+    bundle
+        Where the model is; its hashes are checked here.
+    threads
+        Of one run; by default the physical cores.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
+        manifest = bundle.manifest["embedder"]
+        self.hash = bundle.embedder_hash
+        self.ndim: int = manifest["ndim"]
+        self._max_tokens: int = manifest["max_tokens"]
+        self._pooling: str = manifest["pooling"]
+        self._pad_id: int = manifest["pad_id"]
+        self._prefixes = {
+            "document": manifest["document_prefix"],
+            "query": manifest["query_prefix"],
+        }
+        self._tokenizer = Tokenizer(bundle.file(manifest["tokenizer"]))
+        self._session = Session(bundle.file(manifest["path"]), target="cpu", threads=threads)
+        self.provider = self._session.provider
+
+    def encode(self, texts: Sequence[str], *, role: str = "document") -> NDArray[np.float32]:
+        """Return one vector of length 1 for each text: float32 (n, ndim).
+
+        ``role`` is ``document`` or ``query``: models trained with a prefix for each get it. Text
+        beyond the model's ``max_tokens`` is not read.
+        """
+        vectors = np.zeros((len(texts), self.ndim), np.float32)
+        longest = self._max_tokens * _CHARACTERS_PER_TOKEN
+        prefix = self._prefixes[role]
+        ids = self._tokenizer.encode_batch(
+            [prefix + text[:longest] for text in texts], max_tokens=self._max_tokens
+        )
+        for rows in _batches([len(i) for i in ids]):
+            vectors[rows] = self._encode([ids[row] for row in rows])
+        return vectors
+
+    def _encode(self, ids: list[list[int]]) -> NDArray[np.float32]:
+        lengths = np.array([len(i) for i in ids])
+        width = int(lengths.max())
+        mask = (np.arange(width) < lengths[:, None]).astype(np.int64)
+        input_ids = np.full((len(ids), width), self._pad_id, np.int64)
+        for row, tokens in enumerate(ids):
+            input_ids[row, : len(tokens)] = tokens
+        feeds: dict[str, NDArray[Any]] = {"input_ids": input_ids, "attention_mask": mask}
+        if "token_type_ids" in self._session.inputs:
+            feeds["token_type_ids"] = np.zeros_like(mask)
+        hidden = self._session.run(feeds)[0]
+        pooled = _pool(hidden, mask, self._pooling)
+        norms = np.linalg.norm(pooled, axis=1, keepdims=True)
+        unit: NDArray[np.float32] = pooled / np.maximum(norms, 1e-12)
+        return unit
+
+
+def _batches(lengths: list[int]) -> Iterator[list[int]]:
+    """Group texts of like length, so that little is computed for padding."""
+    batch: list[int] = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        # The newcomer is the longest so far, so it sets the width of the whole batch.
+        if batch and lengths[row] * (len(batch) + 1) > _BATCH_TOKENS:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def _pool(
+    hidden: NDArray[np.float32], mask: NDArray[np.int64], pooling: str
+) -> NDArray[np.float32]:
+    """Reduce (n, tokens, ndim) to (n, ndim) the way the model was trained (Reimers 2019, §3)."""
+    if pooling == "cls":
+        return hidden[:, 0]
+    if pooling == "last":
+        return hidden[np.arange(len(hidden)), mask.sum(axis=1) - 1]
+    weights = mask[..., None].astype(np.float32)
+    mean: NDArray[np.float32] = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
+    return mean

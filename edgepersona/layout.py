@@ -1,0 +1,106 @@
+"""Lays a Prompt out as the tokens and vectors a generator reads, and makes it fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepersona.errors import InputError
+from edgepersona.prompt import Prompt, TextSegment
+from edgepersona.text import ChatTemplate, Tokenizer
+
+Part = list[int] | NDArray[np.float32]
+"""Token ids, or soft vectors (n, d)."""
+
+_MIN_INPUT_TOKENS = 32
+"""Below this many tokens of the user's own words an answer would be about something else."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """A prompt in the order the model reads it, and what was left out of it for room."""
+
+    parts: tuple[Part, ...]
+    records: tuple[str, ...]
+    dropped: tuple[str, ...]
+    dropped_turns: int
+    input_tokens_dropped: int
+
+    @property
+    def token_count(self) -> int:
+        """Positions the prompt takes, soft vectors included."""
+        return sum(len(part) for part in self.parts)
+
+    @property
+    def token_ids(self) -> list[int]:
+        """The ids of all text, for penalties that look at the prompt."""
+        return [i for part in self.parts if isinstance(part, list) for i in part]
+
+
+def lay_out(
+    prompt: Prompt, tokenizer: Tokenizer, template: ChatTemplate, *, max_tokens: int
+) -> Layout:
+    """Lay ``prompt`` out in at most ``max_tokens`` positions.
+
+    What goes first is said at ``Prompt``. Raises InputError where even the cut prompt is too long.
+    """
+    segments: list[tuple[Part, str]] = [
+        (tokenizer.encode(s.text), s.record_id) if isinstance(s, TextSegment) else (s.vectors, "")
+        for s in prompt.segments
+    ]
+    turns = [(role, tokenizer.encode(text)) for role, text in prompt.turns]
+    system = tokenizer.encode(prompt.system)
+    dropped: list[str] = []
+    dropped_turns = input_tokens_dropped = 0
+    while True:
+        frame = template.lay_out(prompt.system, [*(role for role, _ in turns), "user"])
+        contents: list[list[Part]] = [[system], *([ids] for _, ids in turns), [p for p, _ in segments]]
+        parts = _assemble(frame, contents, tokenizer)
+        excess = sum(map(len, parts)) - max_tokens
+        if excess <= 0:
+            break
+        history = [i for i, (_, record_id) in enumerate(segments) if record_id]
+        if history:
+            dropped.append(segments.pop(history[-1])[1])
+        elif turns:
+            turns.pop(0)
+            dropped_turns += 1
+        else:
+            input_tokens_dropped += _cut_longest(segments, excess, max_tokens)
+    return Layout(
+        parts=tuple(parts),
+        records=tuple(record_id for _, record_id in segments if record_id),
+        dropped=tuple(dropped),
+        dropped_turns=dropped_turns,
+        input_tokens_dropped=input_tokens_dropped,
+    )
+
+
+def _assemble(
+    frame: list[str | int], contents: list[list[Part]], tokenizer: Tokenizer
+) -> list[Part]:
+    """Put the contents into the template's frame; neighbouring texts become one part."""
+    parts: list[Part] = []
+    for piece in frame:
+        for part in [tokenizer.encode_template(piece)] if isinstance(piece, str) else contents[piece]:
+            if parts and isinstance(part, list) and isinstance(last := parts[-1], list):
+                parts[-1] = last + part
+            else:
+                parts.append(part)
+    return parts
+
+
+def _cut_longest(segments: list[tuple[Part, str]], excess: int, max_tokens: int) -> int:
+    texts = [i for i, (part, _) in enumerate(segments) if isinstance(part, list)]
+    longest = max(texts, key=lambda i: len(segments[i][0]), default=None)
+    length = len(segments[longest][0]) if longest is not None else 0
+    if longest is None or length - excess < min(_MIN_INPUT_TOKENS, length):
+        raise InputError(
+            f"the prompt needs {max_tokens + excess:,} tokens without any history, the context "
+            f"leaves {max_tokens:,}: ask something shorter, or ask for fewer new tokens"
+        )
+    part, record_id = segments[longest]
+    segments[longest] = (part[: length - excess], record_id)
+    return excess

@@ -1,0 +1,39 @@
+"""The Prompt: all that a strategy may say to a generator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class TextSegment:
+    """Text of the user's turn; one with a ``record_id`` is history and may be left out for room."""
+
+    text: str
+    record_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SoftSegment:
+    """Vectors in the generator's embedding space, float32 (n, d): a persona, not words."""
+
+    vectors: NDArray[np.float32]
+
+
+Segment = TextSegment | SoftSegment
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A system text, earlier turns, and the segments that make up the user's turn, in order.
+
+    Where the context is too small, history segments go first, the last one first; then the
+    oldest turns; then the end of the longest remaining segment. The system text is never cut.
+    """
+
+    system: str
+    segments: tuple[Segment, ...]
+    turns: tuple[tuple[str, str], ...] = ()

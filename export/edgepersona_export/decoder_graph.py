@@ -1,0 +1,198 @@
+"""The ONNX graph of a decoder-only LLM that takes embeddings and keeps its KV cache in place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from edgepersona_export.quantize import Scheme, quantize
+
+_MICROSOFT = "com.microsoft"
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderShape:
+    """What the graph needs to know of a Llama-like model."""
+
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab: int
+    max_positions: int
+    norm_eps: float
+    rope_theta: float
+
+
+@dataclass(frozen=True, slots=True)
+class LayerWeights:
+    """One layer's weights, float32, each (out, in) as torch keeps them; biases may be None."""
+
+    attention_norm: NDArray[np.float32]
+    qkv: NDArray[np.float32]
+    qkv_bias: NDArray[np.float32] | None
+    output: NDArray[np.float32]
+    mlp_norm: NDArray[np.float32]
+    gate: NDArray[np.float32]
+    up: NDArray[np.float32]
+    down: NDArray[np.float32]
+
+
+def build(
+    shape: DecoderShape,
+    layers: list[LayerWeights],
+    final_norm: NDArray[np.float32],
+    head: NDArray[np.float32],
+    *,
+    scheme: Scheme | None,
+) -> onnx.ModelProto:
+    """Build the graph; ``scheme`` None keeps float32 weights.
+
+    Inputs: ``inputs_embeds`` float32 (1, s, hidden); ``seqlens_k`` int32 (1,), the number of
+    tokens in the cache after this call minus one; ``total_sequence_length`` int32 (), that number;
+    ``logits_from`` int64 (1,), the first of the s positions whose logits are wanted; and for each
+    layer ``past_key_values.i.key`` and ``.value`` float32 (1, kv_heads, capacity, head_dim).
+
+    Outputs: ``logits`` float32 (1, s - logits_from, vocab) and ``present.i.key``/``.value``, to be
+    bound to the memory of the inputs: attention then writes new rows in place.
+    """
+    graph = _Graph(scheme)
+    graph.add_rope_tables(shape)
+    hidden, normed = "inputs_embeds", ""
+    for i, layer in enumerate(layers):
+        if i == 0:
+            normed = graph.norm(hidden, layer.attention_norm, shape.norm_eps)
+        else:
+            hidden, normed = graph.add_norm(hidden, branch, layer.attention_norm, shape.norm_eps)
+        branch = graph.attention(i, normed, layer, shape)
+        hidden, normed = graph.add_norm(hidden, branch, layer.mlp_norm, shape.norm_eps)
+        branch = graph.mlp(normed, layer)
+    # Only the positions asked for reach the head: it is the largest matrix of a small model.
+    hidden, branch = graph.tail(hidden), graph.tail(branch)
+    _, normed = graph.add_norm(hidden, branch, final_norm, shape.norm_eps)
+    graph.matmul(normed, head, output="logits")
+    return graph.model(shape)
+
+
+class _Graph:
+    """Collects nodes and initializers, and names what lies between them."""
+
+    def __init__(self, scheme: Scheme | None) -> None:
+        self._scheme = scheme
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: list[onnx.TensorProto] = []
+        self._count = 0
+
+    def matmul(
+        self,
+        x: str,
+        weight: NDArray[np.float32],
+        bias: NDArray[np.float32] | None = None,
+        *,
+        output: str = "",
+    ) -> str:
+        n, k = weight.shape
+        if self._scheme is None:
+            product = self._node("MatMul", [x, self._constant(weight.T)], output="" if bias is not None else output)
+            return product if bias is None else self._node("Add", [product, self._constant(bias)], output=output)
+        blocks = quantize(weight, self._scheme)
+        inputs = [x, self._constant(blocks.values), self._constant(blocks.scales.reshape(-1))]
+        if bias is not None:
+            inputs += ["", "", self._constant(bias)]
+        # accuracy_level 4: activations in int8 too, the only level with fast 8-bit kernels.
+        return self._node(
+            "MatMulNBits", inputs, output=output, domain=_MICROSOFT,
+            K=k, N=n, bits=self._scheme.bits, block_size=self._scheme.block, accuracy_level=4,
+        )  # fmt: skip
+
+    def norm(self, x: str, weight: NDArray[np.float32], eps: float) -> str:
+        return self._node(
+            "SimplifiedLayerNormalization", [x, self._constant(weight)],
+            axis=-1, epsilon=eps, stash_type=1,
+        )  # fmt: skip
+
+    def add_norm(self, x: str, y: str, weight: NDArray[np.float32], eps: float) -> tuple[str, str]:
+        """Return (x + y, its norm)."""
+        normed, total = self._name(), self._name()
+        self._nodes.append(
+            helper.make_node(
+                "SkipSimplifiedLayerNormalization", [x, y, self._constant(weight)],
+                [normed, "", "", total], domain=_MICROSOFT, epsilon=eps,
+            )  # fmt: skip
+        )
+        return total, normed
+
+    def attention(self, i: int, x: str, layer: LayerWeights, shape: DecoderShape) -> str:
+        qkv = self.matmul(x, layer.qkv, layer.qkv_bias)
+        out = self._name()
+        self._nodes.append(
+            helper.make_node(
+                "GroupQueryAttention",
+                [qkv, "", "", f"past_key_values.{i}.key", f"past_key_values.{i}.value",
+                 "seqlens_k", "total_sequence_length", "rope_cos", "rope_sin"],
+                [out, f"present.{i}.key", f"present.{i}.value"],
+                domain=_MICROSOFT, num_heads=shape.heads, kv_num_heads=shape.kv_heads,
+                do_rotary=1, rotary_interleaved=0, scale=shape.head_dim**-0.5,
+            )  # fmt: skip
+        )
+        return self.matmul(out, layer.output)
+
+    def mlp(self, x: str, layer: LayerWeights) -> str:
+        gate = self.matmul(x, layer.gate)
+        up = self.matmul(x, layer.up)
+        # QuickGelu with alpha 1 is x·sigmoid(x): SiLU in one node instead of two.
+        active = self._node("QuickGelu", [gate], domain=_MICROSOFT, alpha=1.0)
+        return self.matmul(self._node("Mul", [active, up]), layer.down)
+
+    def tail(self, x: str) -> str:
+        ends = self._constant(np.array([np.iinfo(np.int64).max]))
+        axes = self._constant(np.array([1], dtype=np.int64))
+        return self._node("Slice", [x, "logits_from", ends, axes])
+
+    def add_rope_tables(self, shape: DecoderShape) -> None:
+        """Add the rotary tables (RoFormer, Su et al. 2021), computed in float64."""
+        rates = shape.rope_theta ** -(np.arange(0, shape.head_dim, 2) / shape.head_dim)
+        angles = np.outer(np.arange(shape.max_positions), rates)
+        for name, table in (("rope_cos", np.cos(angles)), ("rope_sin", np.sin(angles))):
+            self._constants.append(numpy_helper.from_array(table.astype(np.float32), name))
+
+    def model(self, shape: DecoderShape) -> onnx.ModelProto:
+        def info(name: str, kind: int, dims: list[str | int]) -> onnx.ValueInfoProto:
+            return helper.make_tensor_value_info(name, kind, dims)
+
+        float32 = TensorProto.FLOAT
+        cache = [1, shape.kv_heads, "capacity", shape.head_dim]
+        kv = [f"{i}.{part}" for i in range(shape.layers) for part in ("key", "value")]
+        inputs = [
+            info("inputs_embeds", float32, [1, "length", shape.hidden]),
+            info("seqlens_k", TensorProto.INT32, [1]),
+            info("total_sequence_length", TensorProto.INT32, []),
+            info("logits_from", TensorProto.INT64, [1]),
+            *(info(f"past_key_values.{name}", float32, cache) for name in kv),
+        ]
+        outputs = [
+            info("logits", float32, [1, "wanted", shape.vocab]),
+            *(info(f"present.{name}", float32, cache) for name in kv),
+        ]
+        graph = helper.make_graph(self._nodes, "decoder", inputs, outputs, self._constants)
+        opsets = [helper.make_opsetid("", 21), helper.make_opsetid(_MICROSOFT, 1)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=10)
+
+    def _node(self, kind: str, inputs: list[str], *, output: str = "", **attributes: object) -> str:
+        output = output or self._name()
+        self._nodes.append(helper.make_node(kind, inputs, [output], **attributes))
+        return output
+
+    def _constant(self, value: NDArray) -> str:
+        name = self._name()
+        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def _name(self) -> str:
+        self._count += 1
+        return f"t{self._count}"
