@@ -1,0 +1,9 @@
+#include "bindings.h"
+
+PYBIND11_MODULE(_native, module) {
+    using namespace edgepersona::bindings;
+    module.doc() = "The native core of edgepersona.";
+    register_errors(module);
+    register_vector_index(module);
+    register_build_info(module);
+}

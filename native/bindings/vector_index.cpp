@@ -1,0 +1,140 @@
+#include "edgepersona/vector_index.h"
+
+#include <pybind11/numpy.h>
+
+#include <string>
+#include <utility>
+
+#include "bindings.h"
+#include "edgepersona/errors.h"
+
+namespace edgepersona::bindings {
+namespace {
+
+namespace py = pybind11;
+
+template <class T>
+using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;
+
+// Any array or nested sequence as an array; what NumPy cannot make one of is bad input.
+py::array as_array(const py::object& value, const char* name) {
+    py::array array = py::array::ensure(value);
+    if (!array) throw InvalidInput(std::string(name) + " cannot be read as an array");
+    return array;
+}
+
+// As a C-contiguous array of T, if its dtype is of one of `kinds` (numpy.dtype.kind).
+template <class T>
+Array<T> as_array_of(const py::array& array, const char* name, const char* kinds,
+                     const char* expected) {
+    const std::string allowed(kinds);
+    if (array.size() != 0 && allowed.find(array.dtype().kind()) == std::string::npos) {
+        throw InvalidInput(std::string(name) + " is of dtype " +
+                           std::string(py::str(array.dtype())) + ", expected " + expected);
+    }
+    auto converted = Array<T>::ensure(array);
+    if (!converted) throw InvalidInput(std::string(name) + " do not fit " + expected);
+    return converted;
+}
+
+Array<std::int64_t> as_ids(const py::object& value) {
+    const py::array array = as_array(value, "ids");
+    if (array.ndim() != 1) {
+        throw InvalidInput("ids have " + std::to_string(array.ndim()) +
+                           " axes, expected 1: one id a row");
+    }
+    const bool wraps = array.dtype().kind() == 'u' && array.itemsize() == 8;
+    return as_array_of<std::int64_t>(array, "ids", wraps ? "i" : "iu", "int64");
+}
+
+template <class T>
+Span<T> span(const py::array& array) {
+    return {static_cast<const T*>(array.data()), static_cast<std::size_t>(array.size())};
+}
+
+void check_shape(const py::array& vectors, std::size_t ndim) {
+    if (vectors.ndim() == 2 && static_cast<std::size_t>(vectors.shape(1)) == ndim) return;
+    throw InvalidInput("vectors have the shape " +
+                       std::string(py::str(py::object(vectors.attr("shape")))) +
+                       ", expected (n, " + std::to_string(ndim) + ")");
+}
+
+bool is_half(const py::array& array) {
+    return array.dtype().kind() == 'f' && array.itemsize() == sizeof(Half);
+}
+
+void add(VectorIndex& index, const py::object& given_ids, const py::object& given_vectors) {
+    const auto ids = as_ids(given_ids);
+    const py::array vectors = as_array(given_vectors, "vectors");
+    check_shape(vectors, index.ndim());
+    if (vectors.shape(0) != ids.size()) {
+        throw InvalidInput(std::to_string(ids.size()) + " ids for " +
+                           std::to_string(vectors.shape(0)) + " vectors: expected one each");
+    }
+    if (is_half(vectors)) {  // pybind11 has no half: contiguous, native byte order, then as bits
+        const py::array halves = py::module_::import("numpy").attr("ascontiguousarray")(
+            vectors, py::dtype("e"));
+        py::gil_scoped_release unlocked;
+        index.add(span<std::int64_t>(ids), span<Half>(halves));
+    } else {
+        const auto floats =
+            as_array_of<float>(vectors, "vectors", "fiu", "float32 or float16");
+        py::gil_scoped_release unlocked;
+        index.add(span<std::int64_t>(ids), span<float>(floats));
+    }
+}
+
+std::size_t remove(VectorIndex& index, const py::object& given) {
+    const auto ids = as_ids(given);
+    py::gil_scoped_release unlocked;
+    return index.remove(span<std::int64_t>(ids));
+}
+
+py::tuple search(const VectorIndex& index, const py::object& given, py::ssize_t k,
+                 const py::object& only) {
+    const py::array queries = as_array(given, "vectors");
+    check_shape(queries, index.ndim());
+    const auto floats = as_array_of<float>(queries, "vectors", "fiu", "float32");
+    if (k < 1) throw InvalidInput("k is " + std::to_string(k) + ", expected 1 or more");
+    Array<std::int64_t> ids;
+    if (!only.is_none()) ids = as_ids(only);
+    Hits hits;
+    {
+        py::gil_scoped_release unlocked;
+        const auto chosen = span<std::int64_t>(ids);
+        hits = index.search(span<float>(floats), static_cast<std::size_t>(k),
+                            only.is_none() ? nullptr : &chosen);
+    }
+    return py::make_tuple(
+        py::array_t<std::int64_t>({hits.queries, hits.k}, hits.ids.data()),
+        py::array_t<float>({hits.queries, hits.k}, hits.scores.data()));
+}
+
+VectorIndex* make(py::ssize_t ndim) {
+    if (ndim < 1) throw InvalidInput("ndim is " + std::to_string(ndim) + ", expected 1 or more");
+    return new VectorIndex(static_cast<std::size_t>(ndim));
+}
+
+}  // namespace
+
+void register_vector_index(py::module_& module) {
+    py::class_<VectorIndex>(module, "VectorIndex",
+                            "Vectors under 64-bit ids, searched exactly by inner product.\n\n"
+                            "Rows are kept as float16. Any thread may call anything.")
+        .def(py::init(&make), py::arg("ndim"))
+        .def_property_readonly("ndim", &VectorIndex::ndim, "Dimensions of every vector.")
+        .def("__len__", &VectorIndex::size)
+        .def("add", &add, py::arg("ids"), py::arg("vectors"),
+             "Add rows; the row of an id that is there already is replaced.\n\n"
+             "ids: int64 (n,), each once. vectors: float32 or float16 (n, ndim), finite.\n"
+             "Raises InputError, and then changed nothing.")
+        .def("remove", &remove, py::arg("ids"),
+             "Remove rows and overwrite their bytes; return how many were there.")
+        .def("search", &search, py::arg("vectors"), py::arg("k"), py::arg("ids") = py::none(),
+             "Return (ids, scores), both (q, k'), best first, equal scores by smaller id.\n\n"
+             "vectors: float32 (q, ndim). ids: only these may be returned.\n"
+             "k' is k, or the number of candidates where that is smaller.")
+        .def("memory_bytes", &VectorIndex::memory_bytes, "Return the bytes held for the rows.");
+}
+
+}  // namespace edgepersona::bindings

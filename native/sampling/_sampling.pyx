@@ -1,0 +1,247 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+# cython: freethreading_compatible=False
+"""The sampling kernel: logits in, token out, without allocating once it is warm."""
+
+from libc.math cimport INFINITY, exp, log
+from libc.stdint cimport int32_t
+from libc.string cimport memcpy
+from libcpp.algorithm cimport nth_element, sort
+from libcpp.vector cimport vector
+
+from edgepersona.errors import InputError
+
+
+cdef extern from "by_logit.h" nogil:
+    cdef cppclass ByLogit:
+        ByLogit()
+        const float* logits
+        bint operator()(int32_t, int32_t)
+
+
+cdef enum Problem:
+    EMPTY = -1
+    NOT_A_NUMBER = -2
+    NO_CANDIDATE = -3
+    UNKNOWN_TOKEN = -4
+
+
+_MESSAGES = {
+    EMPTY: "the logits are empty: expected one for each token of the vocabulary",
+    NOT_A_NUMBER: "the logits hold a NaN or +inf: the model's output cannot be used",
+    NO_CANDIDATE: "every logit is -inf: no token can be chosen",
+    UNKNOWN_TOKEN: "a token seen before lies outside the vocabulary of these logits",
+}
+
+
+cdef class SamplingKernel:
+    """Turns logits into a token under fixed settings; holds the tokens seen and scratch space.
+
+    The settings are trusted: SamplingParams has checked them. Not safe to share between threads.
+    """
+
+    cdef double temperature, top_p, min_p, penalty
+    cdef Py_ssize_t top_k
+    cdef vector[int32_t] seen
+    cdef vector[char] marked          # by token: penalised already in this call
+    cdef vector[float] logits         # penalised
+    cdef vector[int32_t] kept         # candidates, by rising token id
+    cdef vector[int32_t] ranked       # candidates, by falling logit
+    cdef vector[double] weights       # of kept, relative to the best candidate
+
+    def __init__(
+        self,
+        *,
+        double temperature,
+        Py_ssize_t top_k,
+        double top_p,
+        double min_p,
+        double repetition_penalty,
+    ):
+        self.temperature = temperature
+        self.top_k = top_k
+        self.top_p = top_p
+        self.min_p = min_p
+        self.penalty = repetition_penalty
+
+    def see(self, tokens):
+        """Count these token ids as seen, for the repetition penalty."""
+        cdef int32_t token
+        for token in tokens:
+            self.seen.push_back(token)
+
+    def sample(self, const float[::1] logits, double u):
+        """Return the token that the uniform number ``u`` in [0, 1) draws, and count it as seen."""
+        cdef Py_ssize_t size = logits.shape[0]
+        cdef Py_ssize_t token
+        if size == 0:
+            raise InputError(_MESSAGES[EMPTY])
+        with nogil:
+            token = self.choose(&logits[0], size, u)
+            if token >= 0 and self.penalty != 1.0:
+                self.seen.push_back(<int32_t>token)
+        if token < 0:
+            raise InputError(_MESSAGES[token])
+        return token
+
+    cdef Py_ssize_t choose(self, const float* logits, Py_ssize_t size, double u) noexcept nogil:
+        cdef float best
+        if self.penalty != 1.0:
+            if not self.penalise(logits, size):
+                return UNKNOWN_TOKEN
+            logits = self.logits.data()
+        if not maximum(logits, size, &best) or best == INFINITY:
+            return NOT_A_NUMBER
+        if best == -INFINITY:
+            return NO_CANDIDATE
+        if self.temperature == 0.0:
+            return index_of(logits, size, best)
+        self.keep_top_k_and_min_p(logits, size, best)
+        self.weigh(logits, best)
+        if self.top_p < 1.0:
+            self.keep_top_p(logits)
+            self.weigh(logits, best)
+        return self.draw(u)
+
+    cdef bint penalise(self, const float* logits, Py_ssize_t size) noexcept nogil:
+        """Copy the logits, those of seen tokens made less likely, each token once."""
+        cdef int32_t token
+        cdef double value
+        if <Py_ssize_t>self.logits.size() != size:
+            self.logits.resize(size)
+            self.marked.assign(size, 0)
+        memcpy(self.logits.data(), logits, size * sizeof(float))
+        for token in self.seen:
+            if token < 0 or token >= size:
+                return False
+        for token in self.seen:
+            if not self.marked[token]:
+                self.marked[token] = 1
+                value = self.logits[token]
+                value = value * self.penalty if value < 0 else value / self.penalty
+                self.logits[token] = <float>value
+        for token in self.seen:
+            self.marked[token] = 0
+        return True
+
+    cdef void keep_top_k_and_min_p(
+        self, const float* logits, Py_ssize_t size, float best
+    ) noexcept nogil:
+        cdef ByLogit order
+        cdef double floor = log(self.min_p) if self.min_p > 0.0 else -INFINITY
+        cdef double reach = 4.0
+        cdef Py_ssize_t i, count = 0
+        order.logits = logits
+        if 0 < self.top_k < size:
+            # Few tokens come near the best: look there first, so that selecting is cheap.
+            self.gather(logits, size, <float>(best - reach))
+            while <Py_ssize_t>self.kept.size() < self.top_k and reach < 100.0:
+                reach *= 4.0
+                self.gather(logits, size, <float>(best - reach))
+            if <Py_ssize_t>self.kept.size() < self.top_k:
+                self.gather(logits, size, -INFINITY)
+            if <Py_ssize_t>self.kept.size() > self.top_k:
+                nth_element(
+                    self.kept.begin(), self.kept.begin() + self.top_k, self.kept.end(), order
+                )
+                self.kept.resize(self.top_k)
+                sort(self.kept.begin(), self.kept.end())
+        else:
+            # A little below the floor, against rounding; the exact test follows.
+            self.gather(logits, size, <float>(best + floor * self.temperature * 1.001 - 1e-3))
+        if self.min_p > 0.0:
+            for i in range(<Py_ssize_t>self.kept.size()):
+                if (<double>logits[self.kept[i]] - best) / self.temperature >= floor:
+                    self.kept[count] = self.kept[i]
+                    count += 1
+            self.kept.resize(count)
+
+    cdef void gather(self, const float* logits, Py_ssize_t size, float least) noexcept nogil:
+        """Keep the tokens whose logit is at least ``least``."""
+        cdef Py_ssize_t i, count = 0
+        self.kept.resize(size)
+        cdef int32_t* kept = self.kept.data()
+        for i in range(size):  # without a branch: where a candidate stands cannot be foreseen
+            kept[count] = <int32_t>i
+            count += logits[i] >= least
+        self.kept.resize(count)
+
+    cdef void weigh(self, const float* logits, float best) noexcept nogil:
+        cdef Py_ssize_t i, count = self.kept.size()
+        self.weights.resize(count)
+        for i in range(count):
+            self.weights[i] = exp((<double>logits[self.kept[i]] - best) / self.temperature)
+
+    cdef void keep_top_p(self, const float* logits) noexcept nogil:
+        """Keep the fewest likeliest tokens whose weights reach ``top_p`` of the sum."""
+        cdef ByLogit order
+        cdef Py_ssize_t i, count = self.kept.size()
+        cdef double total = 0.0, least = 0.01, reached = 0.0
+        order.logits = logits
+        for i in range(count):
+            total += self.weights[i]
+        # Sort only as many as are needed: those above a threshold that surely reach far enough.
+        while True:
+            self.ranked.clear()
+            reached = 0.0
+            for i in range(count):
+                if self.weights[i] >= least:
+                    self.ranked.push_back(self.kept[i])
+                    reached += self.weights[i]
+            if reached > total * self.top_p * (1.0 + 1e-9) or least == 0.0:
+                break
+            least = least / 32.0 if least > 1e-9 else 0.0
+        sort(self.ranked.begin(), self.ranked.end(), order)
+        reached = 0.0
+        for i in range(<Py_ssize_t>self.ranked.size()):
+            # Weighed as in weigh(), from the same numbers.
+            reached += exp((<double>logits[self.ranked[i]] - logits[self.ranked[0]])
+                           / self.temperature)
+            if reached >= total * self.top_p:
+                self.ranked.resize(i + 1)
+                break
+        sort(self.ranked.begin(), self.ranked.end())
+        self.kept.swap(self.ranked)
+
+    cdef Py_ssize_t draw(self, double u) noexcept nogil:
+        """Invert the cumulative distribution, tokens by rising id."""
+        cdef Py_ssize_t i, last = 0
+        cdef double total = 0.0, reached = 0.0
+        for i in range(<Py_ssize_t>self.kept.size()):
+            total += self.weights[i]
+        for i in range(<Py_ssize_t>self.kept.size()):
+            if self.weights[i] > 0.0:
+                reached += self.weights[i]
+                last = i
+                if reached > u * total:
+                    break
+        return self.kept[last]
+
+
+cdef bint maximum(const float* values, Py_ssize_t size, float* best) noexcept nogil:
+    """Set the largest value; False where one is NaN. In lanes, so that it can be vectorised."""
+    cdef float[16] lane
+    cdef int[16] strange
+    cdef Py_ssize_t i, j, whole = size - size % 16
+    for j in range(16):
+        lane[j] = -INFINITY
+        strange[j] = 0
+    for i in range(0, whole, 16):
+        for j in range(16):
+            lane[j] = values[i + j] if values[i + j] > lane[j] else lane[j]
+            strange[j] |= values[i + j] != values[i + j]
+    for i in range(whole, size):
+        lane[0] = values[i] if values[i] > lane[0] else lane[0]
+        strange[0] |= values[i] != values[i]
+    best[0] = lane[0]
+    for j in range(16):
+        best[0] = lane[j] if lane[j] > best[0] else best[0]
+        strange[0] |= strange[j]
+    return not strange[0]
+
+
+cdef Py_ssize_t index_of(const float* values, Py_ssize_t size, float value) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(size):
+        if values[i] == value:
+            return i
+    return 0

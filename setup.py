@@ -1,0 +1,73 @@
+"""Build the two extensions; everything else is in pyproject.toml."""
+
+import os
+import sys
+import tomllib
+from pathlib import Path
+
+import pybind11
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import PlatformError
+
+ROOT = Path(__file__).parent
+sys.path.insert(0, str(ROOT / "native"))  # an isolated build does not look beside setup.py
+
+import find_hnswlib  # noqa: E402
+
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+
+# No -march: each kernel names its own instruction set, and the choice is made at load.
+FLAGS = ["-O3", "-std=c++17", "-Wall", "-Wextra", "-fvisibility=hidden"]
+
+if sys.platform == "darwin":  # aligned new and shared_mutex
+    os.environ.setdefault("MACOSX_DEPLOYMENT_TARGET", "11.0")
+
+
+def sources(*patterns: str) -> list[str]:
+    """List files as setuptools wants them: relative, with forward slashes, in a fixed order."""
+    found = (path for pattern in patterns for path in ROOT.glob(pattern))
+    return sorted(path.relative_to(ROOT).as_posix() for path in found)
+
+
+class BuildExt(build_ext):
+    """build_ext that finds hnswlib's headers when, and only when, something is compiled."""
+
+    def finalize_options(self) -> None:
+        self.cython_c_in_temp = True  # what Cython writes stays out of the sources
+        super().finalize_options()
+
+    def build_extensions(self) -> None:
+        try:
+            headers, version = find_hnswlib.include_dir(ROOT / "build")
+        except find_hnswlib.HeadersNotFound as error:
+            raise PlatformError(str(error)) from None
+        native = self.extensions[0]
+        # After the compiler's own folders, whose order it would otherwise upset.
+        native.extra_compile_args += ["-idirafter", str(headers)]
+        native.define_macros.append(("EDGEPERSONA_HNSWLIB", f'"{version}"'))
+        super().build_extensions()
+
+
+native = Extension(
+    "edgepersona._native",
+    sources("native/src/*.cpp", "native/bindings/*.cpp"),
+    include_dirs=["native/include", "native/bindings", pybind11.get_include()],
+    depends=sources("native/include/edgepersona/*.h", "native/bindings/*.h"),
+    define_macros=[("EDGEPERSONA_VERSION", f'"{VERSION}"')],
+    extra_compile_args=list(FLAGS),
+    language="c++",
+)
+sampling = Extension(
+    "edgepersona._sampling",
+    ["native/sampling/_sampling.pyx"],
+    include_dirs=["native/sampling"],
+    depends=sources("native/sampling/*.h"),
+    extra_compile_args=list(FLAGS),
+    language="c++",
+)
+
+setup(
+    ext_modules=[native, sampling],
+    cmdclass={"build_ext": BuildExt},
+)
