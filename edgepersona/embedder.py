@@ -95,10 +95,12 @@ def _pool(
     hidden: NDArray[np.float32], mask: NDArray[np.int64], pooling: str
 ) -> NDArray[np.float32]:
     """Reduce (n, tokens, ndim) to (n, ndim) the way the model was trained (Reimers 2019, §3)."""
+    pooled: NDArray[np.float32]
     if pooling == "cls":
-        return hidden[:, 0]
-    if pooling == "last":
-        return hidden[np.arange(len(hidden)), mask.sum(axis=1) - 1]
-    weights = mask[..., None].astype(np.float32)
-    mean: NDArray[np.float32] = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
-    return mean
+        pooled = hidden[:, 0]
+    elif pooling == "last":
+        pooled = hidden[np.arange(len(hidden)), mask.sum(axis=1) - 1]
+    else:
+        weights = mask[..., None].astype(np.float32)
+        pooled = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
+    return pooled

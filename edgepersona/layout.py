@@ -56,7 +56,9 @@ def lay_out(
     dropped_turns = input_tokens_dropped = 0
     while True:
         frame = template.lay_out(prompt.system, [*(role for role, _ in turns), "user"])
-        contents: list[list[Part]] = [[system], *([ids] for _, ids in turns), [p for p, _ in segments]]
+        contents: list[list[Part]] = [[system]]
+        contents += [[ids] for _, ids in turns]
+        contents.append([part for part, _ in segments])
         parts = _assemble(frame, contents, tokenizer)
         excess = sum(map(len, parts)) - max_tokens
         if excess <= 0:
@@ -84,7 +86,9 @@ def _assemble(
     """Put the contents into the template's frame; neighbouring texts become one part."""
     parts: list[Part] = []
     for piece in frame:
-        for part in [tokenizer.encode_template(piece)] if isinstance(piece, str) else contents[piece]:
+        for part in (
+            [tokenizer.encode_template(piece)] if isinstance(piece, str) else contents[piece]
+        ):
             if parts and isinstance(part, list) and isinstance(last := parts[-1], list):
                 parts[-1] = last + part
             else:

@@ -53,9 +53,7 @@ class Session:
         outputs: list[NDArray[Any]] = self._session.run(None, feeds)
         return outputs
 
-    def bind(
-        self, inputs: dict[str, NDArray[Any]], outputs: dict[str, NDArray[Any]]
-    ) -> Binding:
+    def bind(self, inputs: dict[str, NDArray[Any]], outputs: dict[str, NDArray[Any]]) -> Binding:
         """Bind arrays to the graph's names once, to be run many times without a copy."""
         return Binding(self._session, inputs, outputs)
 

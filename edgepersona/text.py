@@ -113,7 +113,10 @@ class StopStrings:
             given, self._held = self._held[:cut], ""
             return given
         keep = max((_overlap(self._held, stop) for stop in self._stops), default=0)
-        given, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        given, self._held = (
+            self._held[: len(self._held) - keep],
+            self._held[len(self._held) - keep :],
+        )
         return given
 
     def flush(self) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -63,12 +65,9 @@ def build(
     """
     graph = _Graph(scheme)
     graph.add_rope_tables(shape)
-    hidden, normed = "inputs_embeds", ""
+    hidden, branch = "inputs_embeds", ""
     for i, layer in enumerate(layers):
-        if i == 0:
-            normed = graph.norm(hidden, layer.attention_norm, shape.norm_eps)
-        else:
-            hidden, normed = graph.add_norm(hidden, branch, layer.attention_norm, shape.norm_eps)
+        hidden, normed = graph.add_norm(hidden, branch, layer.attention_norm, shape.norm_eps)
         branch = graph.attention(i, normed, layer, shape)
         hidden, normed = graph.add_norm(hidden, branch, layer.mlp_norm, shape.norm_eps)
         branch = graph.mlp(normed, layer)
@@ -98,8 +97,14 @@ class _Graph:
     ) -> str:
         n, k = weight.shape
         if self._scheme is None:
-            product = self._node("MatMul", [x, self._constant(weight.T)], output="" if bias is not None else output)
-            return product if bias is None else self._node("Add", [product, self._constant(bias)], output=output)
+            product = self._node(
+                "MatMul", [x, self._constant(weight.T)], output="" if bias is not None else output
+            )
+            return (
+                product
+                if bias is None
+                else self._node("Add", [product, self._constant(bias)], output=output)
+            )
         blocks = quantize(weight, self._scheme)
         inputs = [x, self._constant(blocks.values), self._constant(blocks.scales.reshape(-1))]
         if bias is not None:
@@ -110,19 +115,20 @@ class _Graph:
             K=k, N=n, bits=self._scheme.bits, block_size=self._scheme.block, accuracy_level=4,
         )  # fmt: skip
 
-    def norm(self, x: str, weight: NDArray[np.float32], eps: float) -> str:
-        return self._node(
-            "SimplifiedLayerNormalization", [x, self._constant(weight)],
-            axis=-1, epsilon=eps, stash_type=1,
-        )  # fmt: skip
-
     def add_norm(self, x: str, y: str, weight: NDArray[np.float32], eps: float) -> tuple[str, str]:
-        """Return (x + y, its norm)."""
+        """Return (x + y, its norm); without ``y``, (x, its norm)."""
+        inputs = [self._constant(weight)]
+        if not y:
+            kind = "SimplifiedLayerNormalization"
+            return x, self._node(kind, [x, *inputs], axis=-1, epsilon=eps, stash_type=1)
         normed, total = self._name(), self._name()
         self._nodes.append(
             helper.make_node(
-                "SkipSimplifiedLayerNormalization", [x, y, self._constant(weight)],
-                [normed, "", "", total], domain=_MICROSOFT, epsilon=eps,
+                "SkipSimplifiedLayerNormalization",
+                [x, y, *inputs],
+                [normed, "", "", total],
+                domain=_MICROSOFT,
+                epsilon=eps,
             )  # fmt: skip
         )
         return total, normed
@@ -133,11 +139,24 @@ class _Graph:
         self._nodes.append(
             helper.make_node(
                 "GroupQueryAttention",
-                [qkv, "", "", f"past_key_values.{i}.key", f"past_key_values.{i}.value",
-                 "seqlens_k", "total_sequence_length", "rope_cos", "rope_sin"],
+                [
+                    qkv,
+                    "",
+                    "",
+                    f"past_key_values.{i}.key",
+                    f"past_key_values.{i}.value",
+                    "seqlens_k",
+                    "total_sequence_length",
+                    "rope_cos",
+                    "rope_sin",
+                ],
                 [out, f"present.{i}.key", f"present.{i}.value"],
-                domain=_MICROSOFT, num_heads=shape.heads, kv_num_heads=shape.kv_heads,
-                do_rotary=1, rotary_interleaved=0, scale=shape.head_dim**-0.5,
+                domain=_MICROSOFT,
+                num_heads=shape.heads,
+                kv_num_heads=shape.kv_heads,
+                do_rotary=1,
+                rotary_interleaved=0,
+                scale=shape.head_dim**-0.5,
             )  # fmt: skip
         )
         return self.matmul(out, layer.output)
@@ -162,7 +181,7 @@ class _Graph:
             self._constants.append(numpy_helper.from_array(table.astype(np.float32), name))
 
     def model(self, shape: DecoderShape) -> onnx.ModelProto:
-        def info(name: str, kind: int, dims: list[str | int]) -> onnx.ValueInfoProto:
+        def info(name: str, kind: int, dims: Sequence[str | int]) -> onnx.ValueInfoProto:
             return helper.make_tensor_value_info(name, kind, dims)
 
         float32 = TensorProto.FLOAT
@@ -188,7 +207,7 @@ class _Graph:
         self._nodes.append(helper.make_node(kind, inputs, [output], **attributes))
         return output
 
-    def _constant(self, value: NDArray) -> str:
+    def _constant(self, value: NDArray[Any]) -> str:
         name = self._name()
         self._constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name

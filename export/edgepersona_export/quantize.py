@@ -18,7 +18,7 @@ class Scheme:
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """A quantised weight: values uint8 (n, k/block, block·bits/8) and scales float32 (n, k/block)."""
+    """A quantised weight: values uint8 (n, k/block, block·bits/8), scales float32 (n, k/block)."""
 
     values: NDArray[np.uint8]
     scales: NDArray[np.float32]
@@ -28,7 +28,7 @@ def quantize(weight: NDArray[np.float32], scheme: Scheme) -> Blocks:
     """Quantise a weight (n, k) symmetrically; K is padded with zeros to whole blocks.
 
     Values are offset by ``2**(bits-1)``, the zero point MatMulNBits assumes when none is given.
-    A 4-bit scale is chosen among candidates by squared error; with 8 bits the largest value sets it.
+    A 4-bit scale is chosen among candidates by squared error; with 8 bits the largest sets it.
     """
     blocks = _split(weight, scheme.block)
     offset = 1 << (scheme.bits - 1)
@@ -46,13 +46,13 @@ def dequantize(blocks: Blocks, scheme: Scheme, k: int) -> NDArray[np.float32]:
     if scheme.bits == 4:
         codes = np.stack([codes & 15, codes >> 4], axis=-1).reshape(*codes.shape[:2], -1)
     offset = 1 << (scheme.bits - 1)
-    weight = (codes.astype(np.float32) - offset) * blocks.scales[..., None]
+    weight: NDArray[np.float32] = (codes.astype(np.float32) - offset) * blocks.scales[..., None]
     return weight.reshape(weight.shape[0], -1)[:, :k]
 
 
 def _split(weight: NDArray[np.float32], block: int) -> NDArray[np.float32]:
     n, k = weight.shape
-    padded = np.pad(weight, ((0, 0), (0, -k % block)))
+    padded: NDArray[np.float32] = np.pad(weight, ((0, 0), (0, -k % block)))
     return padded.reshape(n, -1, block)
 
 
@@ -72,4 +72,5 @@ def _scales(blocks: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
 
 
 def _nonzero(scales: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.where(scales == 0, np.float32(1), scales)
+    divisors: NDArray[np.float32] = np.where(scales == 0, np.float32(1), scales)
+    return divisors

@@ -1,0 +1,188 @@
+"""The small local LLM: prefill, then one token at a time, streamed as text."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepersona.bundle import Bundle
+from edgepersona.decoder import Decoder, DecodingState
+from edgepersona.errors import EdgePersonaError
+from edgepersona.layout import Layout, Part, lay_out
+from edgepersona.prompt import Prompt
+from edgepersona.sampling import Sampler, SamplingParams
+from edgepersona.text import ChatTemplate, StopStrings, TextStream, Tokenizer
+
+_PREFILL_CHUNK = 512
+"""Tokens of one prefill call: bounds memory, and how long a cancel can take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """An answer and how it came about; times in seconds."""
+
+    text: str
+    finish_reason: str
+    """``stop`` (by the model or a stop string), ``length``, ``context`` or ``cancelled``."""
+    prompt_tokens: int
+    new_tokens: int
+    ttft_s: float
+    """From the start of prefill to the first token."""
+    decode_s: float
+    """From the first token to the last."""
+    records: tuple[str, ...]
+    """Ids of the records that stood in the prompt."""
+    dropped: tuple[str, ...]
+    """Ids of the records that were left out for room."""
+    input_tokens_dropped: int
+    seed: int
+    provider: str
+    strategy: str = ""
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Decoding speed, the first token left out; 0 where only one token came."""
+        return (self.new_tokens - 1) / self.decode_s if self.new_tokens > 1 else 0.0
+
+
+class Generator:
+    """A bundle's LLM on ONNX Runtime. Streams of one generator may run side by side.
+
+    Parameters
+    ----------
+    bundle
+        Where the model is; its hashes are checked here.
+    threads
+        Of one run; by default the physical cores.
+    max_context
+        Positions of prompt and answer together, at most what the model was made for. The cache
+        grows with what is asked, not with this.
+    """
+
+    def __init__(
+        self, bundle: Bundle, *, threads: int | None = None, max_context: int = 4096
+    ) -> None:
+        manifest = bundle.manifest["generator"]
+        self.hash = bundle.generator_hash
+        self.context: int = min(max_context, manifest["context"])
+        self.tokenizer = Tokenizer(bundle.file(manifest["tokenizer"]))
+        self.stop_tokens = frozenset(manifest["stop_tokens"])
+        self._template = ChatTemplate(
+            manifest["chat_template"],
+            bos_token=manifest["bos_token"],
+            eos_token=manifest["eos_token"],
+        )
+        self.decoder = Decoder(bundle, threads=threads)
+
+    def stream(
+        self, prompt: Prompt, params: SamplingParams | None = None, *, strategy: str = ""
+    ) -> Stream:
+        """Start an answer; text comes out of the returned Stream as it is made.
+
+        Raises InputError where the user's own words do not fit the context.
+        """
+        params = params or SamplingParams()
+        # A prompt is worth more than a long answer: the answer is promised a quarter at most.
+        promised = min(params.max_new_tokens, self.context // 4)
+        layout = lay_out(prompt, self.tokenizer, self._template, max_tokens=self.context - promised)
+        return Stream(self, layout, params, strategy)
+
+
+class Stream:
+    """An answer in the making: iterate for its text, then read ``result``.
+
+    May be iterated once. ``cancel`` may be called from any thread.
+    """
+
+    def __init__(
+        self, generator: Generator, layout: Layout, params: SamplingParams, strategy: str
+    ) -> None:
+        self.layout = layout
+        self._generator = generator
+        seed = secrets.randbits(32) if params.seed is None else params.seed
+        self._params = replace(params, seed=seed)
+        self._seed = seed
+        self._strategy = strategy
+        self._cancelled = threading.Event()
+        self._result: Generation | None = None
+        self._pieces = self._run()
+
+    def __iter__(self) -> Iterator[str]:
+        return self._pieces
+
+    def cancel(self) -> None:
+        """End the answer after the token now being made; its text so far is kept."""
+        self._cancelled.set()
+
+    @property
+    def result(self) -> Generation:
+        """The whole answer; raises EdgePersonaError before its end."""
+        if self._result is None:
+            raise EdgePersonaError("the answer is not finished: iterate over the stream first")
+        return self._result
+
+    def _run(self) -> Iterator[str]:
+        params, prompt_tokens = self._params, self.layout.token_count
+        room = self._generator.context - prompt_tokens
+        limit = min(params.max_new_tokens, room)
+        sampler = Sampler(params, self.layout.token_ids)
+        text, stops = TextStream(self._generator.tokenizer), StopStrings(params.stop)
+        given: list[str] = []
+        started = first = last = time.perf_counter()
+        reason, new_tokens = "cancelled", 0
+        sequence = self._generator.decoder.start(capacity=prompt_tokens + limit)
+        logits = self._prefill(sequence)
+        while logits is not None and not self._cancelled.is_set():
+            token = sampler.sample(logits)
+            last = time.perf_counter()
+            if not new_tokens:
+                first = last
+            new_tokens += 1
+            if token in self._generator.stop_tokens:
+                reason = "stop"
+                break
+            if piece := stops.add(text.add(token)):
+                given.append(piece)
+                yield piece
+            if stops.found:
+                reason = "stop"
+                break
+            if new_tokens == limit:
+                reason = "length" if limit == params.max_new_tokens else "context"
+                break
+            logits = sequence.step(token)
+        if not stops.found and (piece := stops.add(text.flush()) + stops.flush()):
+            given.append(piece)
+            yield piece
+        self._result = Generation(
+            text="".join(given),
+            finish_reason=reason,
+            prompt_tokens=prompt_tokens,
+            new_tokens=new_tokens,
+            ttft_s=first - started,
+            decode_s=last - first,
+            records=self.layout.records,
+            dropped=self.layout.dropped,
+            input_tokens_dropped=self.layout.input_tokens_dropped,
+            seed=self._seed,
+            provider=self._generator.decoder.provider,
+            strategy=self._strategy,
+        )
+
+    def _prefill(self, sequence: DecodingState) -> NDArray[np.float32] | None:
+        vectors = np.concatenate([self._vectors(part) for part in self.layout.parts])
+        logits = None
+        for start in range(0, len(vectors), _PREFILL_CHUNK):
+            if self._cancelled.is_set():
+                return None
+            logits = sequence.extend(vectors[start : start + _PREFILL_CHUNK])
+        return logits[0] if logits is not None else None
+
+    def _vectors(self, part: Part) -> NDArray[np.float32]:
+        return self._generator.decoder.embed(part) if isinstance(part, list) else part

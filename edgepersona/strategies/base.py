@@ -1,0 +1,22 @@
+"""What a strategy is: a pure function from a task and a view of the history to a Prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from edgepersona.prompt import Prompt
+from edgepersona.records import Hit, Record, Task
+
+
+class HistoryView(Protocol):
+    """The part of a profile that a strategy may look at."""
+
+    def search(self, query: str, *, k: int) -> list[Hit]:
+        """Return the ``k`` records nearest to ``query``, best first."""
+
+    def recent(self, k: int) -> list[Record]:
+        """Return the ``k`` newest records, newest first."""
+
+
+Strategy = Callable[[Task, HistoryView], Prompt]

@@ -1,0 +1,270 @@
+"""From two models to a verified bundle, which appears at its place only when it is whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import edgepersona
+from edgepersona.bundle import MANIFEST, Bundle, write_manifest
+from edgepersona.errors import ExportError
+from edgepersona_export import generator as generators
+from edgepersona_export import verify
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What to export: two models (folder, hub id, or for the LLM a GGUF file), and how."""
+
+    embedder: str | Path
+    llm: str | Path
+    out: Path
+    precision: str = "int8"
+    embedder_precision: str = "int8"
+    target: str = "cpu"
+
+    def __post_init__(self) -> None:
+        _one_of("target", self.target, ("cpu",))
+        _one_of("precision", self.precision, tuple(generators.SCHEMES))
+        _one_of("embedder precision", self.embedder_precision, tuple(verify.COSINE_BOUND))
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What an export measured, and the bundle it published."""
+
+    bundle: Bundle
+    checks: tuple[verify.Check, ...]
+
+    def table(self) -> str:
+        """Lay the checks out for a terminal."""
+        return verify.table(self.checks)
+
+
+def export_bundle(
+    options: ExportOptions, *, log: Callable[[str], None] = lambda line: None
+) -> Report:
+    """Export, verify and publish a bundle at ``options.out``.
+
+    Raises ExportError that says what failed; whatever lay at ``out`` is then untouched. A bundle
+    that lay there before is replaced.
+    """
+    from edgepersona_export.presets import locate
+
+    out = options.out.absolute()
+    _check_destination(out)
+    embedder, llm = locate(str(options.embedder)), locate(str(options.llm))
+    with _staging(out) as stage:
+        manifest: dict[str, Any] = {"created_by": f"edgepersona {edgepersona.__version__}"}
+        log(f"embedder: {options.embedder} → {options.embedder_precision}")
+        manifest["embedder"] = _stage_embedder(embedder, stage, options)
+        log(f"generator: {options.llm} → {options.target} {options.precision}")
+        model = generators.load_torch(llm)
+        manifest["generator"] = _stage_generator(llm, model, stage, options)
+        write_manifest(stage, manifest)
+        log("verifying against torch")
+        checks = _verify(embedder, model, stage, options)
+        verify.require(checks)
+        manifest["verification"] = [asdict(check) | {"passed": check.passed} for check in checks]
+        _drop_infinities(manifest["verification"])
+        write_manifest(stage, manifest)
+        _publish(stage, out)
+    return Report(bundle=Bundle.open(out), checks=tuple(checks))
+
+
+def _stage_embedder(source: Path, stage: Path, options: ExportOptions) -> dict[str, Any]:
+    from edgepersona_export.embedder import export_embedder
+
+    info = export_embedder(source, stage / "embedder", precision=options.embedder_precision)
+    return {
+        "path": "embedder/model.onnx",
+        "tokenizer": "embedder/tokenizer.json",
+        "source": source.name,
+        **asdict(info),
+    }
+
+
+def _stage_generator(
+    source: Path, model: PreTrainedModel, stage: Path, options: ExportOptions
+) -> dict[str, Any]:
+    from edgepersona_export.tokenizer import write_tokenizer
+
+    variant = f"generator/{options.target}-{options.precision}"
+    shape = generators.write_generator(model, stage / variant, precision=options.precision)
+    generators.write_embeddings(model, stage / "generator" / generators.EMBEDDINGS)
+    tokens = write_tokenizer(source, stage / "generator")
+    if not tokens.chat_template:
+        raise ExportError(f"{source}: has no chat template; an instruction-tuned model is needed")
+    return {
+        "source": source.name,
+        "tokenizer": "generator/tokenizer.json",
+        "embeddings": f"generator/{generators.EMBEDDINGS}",
+        "layers": shape["layers"],
+        "hidden": shape["hidden"],
+        "kv_heads": shape["kv_heads"],
+        "head_dim": shape["head_dim"],
+        "vocab": shape["vocab"],
+        "context": shape["max_positions"],
+        "chat_template": tokens.chat_template,
+        "bos_token": tokens.bos_token,
+        "eos_token": tokens.eos_token,
+        "stop_tokens": sorted(tokens.stop_ids),
+        "variants": [
+            {
+                "target": options.target,
+                "precision": options.precision,
+                "path": f"{variant}/model.onnx",
+                "files": [f"{variant}/model.onnx", f"{variant}/model.onnx.data"],
+            }
+        ],
+    }
+
+
+def _verify(
+    embedder: Path, model: PreTrainedModel, stage: Path, options: ExportOptions
+) -> list[verify.Check]:
+    """Measure what was staged through the runtime itself, as an application will use it."""
+    from edgepersona_export.embedder import reference_embeddings
+
+    from edgepersona.decoder import log_probs
+    from edgepersona.embedder import Embedder
+    from edgepersona.generator import Generator
+
+    bundle = Bundle.open(stage)
+    checks = verify.check_embedder(
+        Embedder(bundle).encode,
+        lambda texts: reference_embeddings(embedder, texts),
+        options.embedder_precision,
+    )
+    generator = Generator(bundle)
+    windows = [
+        generator.tokenizer.encode(text)[: verify.WINDOW_TOKENS] for text in verify.sample_texts()
+    ]
+    reference = {tuple(ids): _torch_log_probs(model, ids) for ids in windows}
+    checks += verify.check_generator(
+        lambda ids: log_probs(generator.decoder, ids),
+        lambda ids: reference[tuple(ids)],
+        windows,
+        options.precision,
+    )
+    if options.precision != "fp32":
+        # The graph itself, before any rounding: tells a wrong graph from a coarse precision.
+        checks += _verify_graph(model, bundle, windows, lambda ids: reference[tuple(ids)])
+    return checks
+
+
+def _verify_graph(
+    model: PreTrainedModel,
+    bundle: Bundle,
+    windows: list[list[int]],
+    reference: Callable[[list[int]], NDArray[np.float32]],
+) -> list[verify.Check]:
+    from edgepersona.decoder import Decoder, log_probs
+    from edgepersona.runtime import Session
+
+    folder = bundle.path / "fp32-check"
+    try:
+        generators.write_generator(model, folder, precision="fp32")
+        decoder = Decoder(bundle, session=Session(folder / "model.onnx"))
+        return verify.check_generator(
+            lambda ids: log_probs(decoder, ids), reference, windows, "fp32"
+        )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _torch_log_probs(model: PreTrainedModel, ids: list[int]) -> NDArray[np.float32]:
+    import torch
+
+    with torch.inference_mode():
+        logits = model(torch.tensor([ids])).logits[0]
+        log_probs: NDArray[np.float32] = torch.log_softmax(logits.float(), dim=-1).numpy()
+    return log_probs
+
+
+def _check_destination(out: Path) -> None:
+    if out.exists() and not (out / MANIFEST).is_file() and not _is_empty_folder(out):
+        raise ExportError(f"{out}: exists and is no bundle; name another folder with --out")
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+@contextmanager
+def _staging(out: Path) -> Iterator[Path]:
+    """Give a temporary sibling of ``out``, which is gone afterwards whatever happens."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    stage = out.parent / f".{out.name}.partial"
+    # Left by an export that was killed: never taken for whole, so free to be removed.
+    shutil.rmtree(stage, ignore_errors=True)
+    try:
+        stage.mkdir()
+        with _terminated_like_interrupted():
+            yield stage
+    except OSError as error:
+        raise ExportError(f"{out}: cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _publish(stage: Path, out: Path) -> None:
+    """Put ``stage`` at ``out`` by renaming; the bundle that lay there goes last."""
+    _sync(stage)
+    old = out.parent / f".{out.name}.old"
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        out.rename(old)
+    try:
+        stage.rename(out)
+    except OSError:
+        if old.exists():
+            old.rename(out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    """Write files through to the disk: after a power cut a renamed folder must not be hollow."""
+    for file in folder.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM end an export the way Ctrl-C does, so that the staging folder goes too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _drop_infinities(checks: list[dict[str, Any]]) -> None:
+    """A check without a bound says so with None: JSON knows no infinity."""
+    for check in checks:
+        if not np.isfinite(check["bound"]):
+            check["bound"] = None
+
+
+def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ExportError(f"{what} {value!r} is not known; expected one of {', '.join(known)}")
