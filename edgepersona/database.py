@@ -85,25 +85,25 @@ def transaction(database: apsw.Connection) -> Iterator[None]:
 
 @contextlib.contextmanager
 def translated(
-    path: Path, *, writing: str = "", sealed: bool = False, encrypted: bool = False
+    path: Path, *, state: str = "", sealed: bool = False, encrypted: bool = False
 ) -> Iterator[None]:
     """Turn an SQLite error into a ProfileError that says what to do.
 
-    ``writing`` names the change that did not happen; ``sealed`` says that nothing was read yet,
-    so that a wrong key cannot be told from damage.
+    ``state`` says what became of a change; ``sealed``, that nothing was read yet, so that a
+    wrong key cannot be told from damage.
     """
-    nothing = f"nothing of this {writing} was stored; " if writing else ""
+    then = f"{state}; " if state else ""
     try:
         yield
     except (apsw.BusyError, apsw.LockedError):
-        message = f"locked by another process: {nothing}close it there, or try again"
+        message = f"locked by another process: {then}close it there, or try again"
     except apsw.FullError:
-        message = f"the disk is full: {nothing}free some space and try again"
+        message = f"the disk is full: {then}free some space and try again"
     except apsw.IOError as error:
-        message = f"the disk is full or failing ({_line(error)}): {nothing}see to it and try again"
+        message = f"the disk is full or failing ({_line(error)}): {then}see to it and try again"
     except (apsw.ReadOnlyError, apsw.CantOpenError, apsw.PermissionsError, apsw.AuthError) as error:
         message = (
-            f"cannot be opened or written ({_line(error)}): {nothing}"
+            f"cannot be opened or written ({_line(error)}): {then}"
             "check the permissions of the file and of its folder"
         )
     except (apsw.Error, UnicodeDecodeError) as error:
@@ -111,7 +111,7 @@ def translated(
             key = "wrong key" if encrypted else "needs a key"
             message = f"{key}, or not a profile, or damaged: check the path, the key, or a backup"
         else:
-            message = f"damaged ({_line(error)}): {nothing}restore it from a backup"
+            message = f"damaged ({_line(error)}): {then}restore it from a backup"
     else:
         return
     raise ProfileError(f"{path}: {message}")

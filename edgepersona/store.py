@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _ALL = Filter()
 _BLOCK = 4096
+_NOT_FINITE = 0x7C00  # the exponent of an infinity or a NaN in fp16
 _LAST_ROW = (1 << 63) - 1
 _PAGE = 256
 _MAX_TERMS = 64
@@ -37,6 +38,16 @@ class Store:
     A change is on disk, synced, when the method that made it returns; a method that raises has
     changed nothing. Other processes may read and write the same file: ``generation`` moves with
     every change of a record.
+
+    >>> import tempfile, pathlib
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "profile.db"
+    >>> store = Store.open(path, embedder_hash="5f", ndim=2)
+    >>> record = Record("Tea at four", id="n1")
+    >>> store.add([record], np.array([[0.6, 0.8]], dtype=np.float32)).new
+    1
+    >>> store.get(["n1"])[0].text
+    'Tea at four'
+    >>> store.close()
     """
 
     def __init__(self, database: apsw.Connection, path: Path, busy_timeout_s: float) -> None:
@@ -69,7 +80,7 @@ class Store:
         store = cls(database, path, busy_timeout_s)
         try:
             store._match_embedder(embedder_hash, ndim)
-            store._scrub(wait=False)
+            store._try_to_scrub()
         except BaseException:
             store.close()
             raise
@@ -106,7 +117,6 @@ class Store:
             if position is not None:
                 sql = "INSERT OR REPLACE INTO import_state VALUES (?, ?)"
                 database.execute(sql, position)
-        self._scrub(wait=False)
         return AddResult(tuple(record.id for record in records), len(fresh))
 
     def update(self, record: Record, vector: NDArray[np.float32]) -> None:
@@ -127,6 +137,7 @@ class Store:
             )
             database.execute("UPDATE vector SET data = ? WHERE row = ?", (data, row))
             database.execute(_INDEX, (row, record.title, record.text))
+            self._forget_words(database, [old])
             self._unclean = True
         self._scrub()
 
@@ -135,7 +146,7 @@ class Store:
 
         Their bytes are overwritten in the file, and the journal is emptied.
         """
-        deleted = 0
+        deleted = []
         with self._writing("delete") as database:
             for name in ids:
                 found = self._find(database, name)
@@ -144,12 +155,13 @@ class Store:
                     _unindex(database, row, old)
                     database.execute("DELETE FROM vector WHERE row = ?", (row,))
                     database.execute("DELETE FROM record WHERE row = ?", (row,))
-                    deleted += 1
+                    deleted.append(old)
             if deleted:
                 self._advance(database)
+                self._forget_words(database, deleted)
                 self._unclean = True
         self._scrub()
-        return deleted
+        return len(deleted)
 
     # Records
 
@@ -260,6 +272,8 @@ class Store:
             if any(not isinstance(row[2], bytes) or len(row[2]) != 2 * ndim for row in block):
                 raise damaged(self.path, f"a vector that has not {ndim} numbers")
             data = np.frombuffer(b"".join(row[2] for row in block), dtype="<f2")
+            if ((data.view("<u2") & _NOT_FINITE) == _NOT_FINITE).any():
+                raise damaged(self.path, "a vector with a number that is none")
             yield (
                 np.array([row[1] for row in block], dtype=np.int64),
                 data.astype(np.float16, copy=False).reshape(-1, ndim),
@@ -336,8 +350,8 @@ class Store:
     # Helpers
 
     @contextlib.contextmanager
-    def _reading(self, writing: str = "") -> Iterator[apsw.Connection]:
-        with self._lock, translated(self.path, writing=writing):
+    def _reading(self, state: str = "") -> Iterator[apsw.Connection]:
+        with self._lock, translated(self.path, state=state):
             if self._database is None:
                 raise ProfileError(f"{self.path}: this profile was closed: open it again")
             if self._database.in_transaction:  # an interrupt hit before it could be rolled back
@@ -346,20 +360,31 @@ class Store:
 
     @contextlib.contextmanager
     def _writing(self, what: str) -> Iterator[apsw.Connection]:
-        with self._reading(what) as database, transaction(database):
-            yield database
+        with self._reading(f"nothing of this {what} was stored") as database:
+            if self._unclean:
+                self._try_to_scrub()
+            with transaction(database):
+                yield database
 
-    def _scrub(self, *, wait: bool = True) -> None:
+    def _scrub(self) -> None:
         """Empty the journal of text that was deleted; a reader elsewhere puts it off."""
-        with self._reading() as database:
-            if not self._unclean:
-                return
-            database.set_busy_timeout(self._busy_timeout_ms if wait else 0)
+        with self._reading("the change is stored, and its old text not yet out of the journal") as (
+            database
+        ):
             try:
                 database.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
                 self._unclean = False
             except (apsw.BusyError, apsw.LockedError):
-                pass  # the change is committed: the next one, or closing, tries again
+                pass  # the next change, or closing, tries again
+
+    def _try_to_scrub(self) -> None:
+        """Empty the journal if that takes no waiting; what stands in the way, others report."""
+        with self._reading() as database:
+            database.set_busy_timeout(0)
+            try:
+                self._scrub()
+            except ProfileError:
+                pass
             finally:
                 database.set_busy_timeout(self._busy_timeout_ms)
 
@@ -439,17 +464,42 @@ class Store:
         name, text, title, date, source, kind = values
         return Record(text, title, date, source, kind, name)
 
-    def _terms(self, database: apsw.Connection, query: str) -> list[str]:
-        """Return the words of ``query`` that tell records apart, the rarest first."""
-        tokens: Any = self._tokenize(
-            query.encode(errors="replace"),
-            apsw.FTS5_TOKENIZE_QUERY,
+    def _forget_words(self, database: apsw.Connection, deleted: Sequence[Record]) -> None:
+        """Rebuild the full-text index where it still spells a word that is gone.
+
+        FTS5 takes the words of a deleted row out of its pages, but what separates the pages is
+        the beginning of a word, and stays.
+        """
+        sql = "SELECT CAST(term AS BLOB) FROM record_fts_idx"
+        found: list[tuple[Any, ...]] = database.execute(sql).fetchall()
+        separators = {term[1:] for (term,) in found}  # the first byte names the index
+        words = {
+            word.encode() for old in deleted for word in self._words(f"{old.title} {old.text}")
+        }
+        starts = {word[:n] for word in words for n in range(1, len(word) + 1)} & separators
+        sql = "SELECT CAST(term AS BLOB) FROM temp.term WHERE term >= CAST(? AS TEXT) LIMIT 1"
+        for start in starts:
+            living: Any = database.execute(sql, (start,)).get
+            if living is None or not living.startswith(start):
+                database.execute("INSERT INTO record_fts (record_fts) VALUES ('rebuild')")
+                return
+
+    def _words(self, text: str) -> list[str]:
+        """Return the words of ``text`` as the full-text index has them, each once."""
+        words: Any = self._tokenize(
+            text.encode(errors="replace"),
+            apsw.FTS5_TOKENIZE_DOCUMENT,
             None,
             include_offsets=False,
             include_colocated=False,
         )
+        return list(dict.fromkeys(words))
+
+    def _terms(self, database: apsw.Connection, query: str) -> list[str]:
+        """Return the words of ``query`` that tell records apart, the rarest first."""
+        tokens = self._words(query)
         counts: dict[str, int] = {}
-        for token in dict.fromkeys(tokens):
+        for token in tokens:
             sql = "SELECT doc FROM temp.term WHERE term = ?"
             counts[token] = database.execute(sql, (token,)).get or 0
         present = sorted((token for token in counts if counts[token]), key=counts.__getitem__)
