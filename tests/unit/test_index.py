@@ -1,0 +1,140 @@
+"""The index: how two rankings become one, and how it follows the store."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgepersona.errors import InputError
+from edgepersona.index import K0, Index, fuse
+from edgepersona.records import Filter, Record
+from tests.standins import NDIM, NumpyVectors
+
+
+@pytest.fixture
+def vectors() -> NumpyVectors:
+    return NumpyVectors(NDIM)
+
+
+@pytest.fixture
+def index(store, vectors) -> Index:
+    return Index(store, vectors)
+
+
+@pytest.fixture
+def put(store, embedder):
+    def put_(*records: Record) -> None:
+        store.add(records, embedder.encode([record.text for record in records]))
+
+    return put_
+
+
+@pytest.fixture
+def search(index, embedder):
+    """Search an index, by default the fixture's, and return the ids found."""
+
+    def search_(
+        query: str, k: int = 10, only: Filter | None = None, among: Index = index
+    ) -> list[str]:
+        hits = among.search(query, embedder.encode([query])[0], k, only or Filter())
+        return [hit.record.id for hit in hits]
+
+    return search_
+
+
+def test_fusion_is_the_sum_of_reciprocal_ranks() -> None:
+    assert fuse([[7, 8], [8, 9]]) == {
+        7: 1 / (K0 + 1),
+        8: 1 / (K0 + 2) + 1 / (K0 + 1),
+        9: 1 / (K0 + 2),
+    }
+    assert fuse([[], []]) == {}
+
+
+def test_an_empty_profile_finds_nothing(search) -> None:
+    assert search("anything") == []
+
+
+def test_what_is_near_and_shares_words_comes_first(put, search, index, embedder) -> None:
+    put(*[Record(f"filler text {i}", id=f"f{i}") for i in range(9)])
+    put(Record("the boat sails at dawn", id="boat"), Record("boat shop", id="shop"))
+    assert search("boat sails")[:2] == ["boat", "shop"]
+    hits = index.search("boat", embedder.encode(["boat"])[0], 3)
+    assert len(hits) == 3
+    assert hits[0].score == pytest.approx(2 / (K0 + 1))
+
+
+def test_words_are_found_where_the_vector_says_nothing_and_the_other_way_round(
+    put, index, embedder
+) -> None:
+    put(*[Record(f"filler {i}", id=f"f{i}") for i in range(100)])
+    put(Record("alpha", id="word"), Record("beta", id="meaning"))
+    hits = index.search("alpha", embedder.encode(["beta"])[0], 2)
+    assert {hit.record.id for hit in hits} == {"word", "meaning"}
+
+
+def test_ties_come_in_the_order_of_adding(put, index, embedder) -> None:
+    put(*[Record("same words", source=f"s{i}", id=f"{9 - i}") for i in range(5)])
+    vector = embedder.encode(["same words"])[0]
+    first = index.search("same words", vector, 5)
+    assert [hit.record.id for hit in first] == ["9", "8", "7", "6", "5"]
+    assert index.search("same words", vector, 5) == first
+
+
+def test_a_filter_holds_for_both_rankings(put, search) -> None:
+    put(*[Record(f"boat number {i}", source="a", id=f"a{i}") for i in range(200)])
+    put(*[Record(f"boat number {i}", source="b", id=f"b{i}") for i in range(3)])
+    assert sorted(search("boat", only=Filter(source="b"))) == ["b0", "b1", "b2"]
+    assert search("boat", only=Filter(source="none")) == []
+
+
+def test_k_must_be_positive(index) -> None:
+    with pytest.raises(InputError, match="k is 0"):
+        index.search("x", np.zeros(NDIM, np.float32), 0)
+
+
+def test_changes_are_followed_one_by_one(store, put, search, vectors, embedder) -> None:
+    put(*[Record(f"text {i}", id=f"{i}") for i in range(20)])
+    assert "3" in search("text 3", k=20)
+    assert vectors.added == 20
+    store.delete(["3", "5"])
+    store.update(Record("submarine", id="7"), embedder.encode(["submarine"])[0])
+    put(Record("airship", id="new"))
+    assert search("submarine")[0] == "7"
+    assert search("airship")[0] == "new"
+    assert "3" not in search("text 3", k=20)
+    assert vectors.added == 22
+    assert len(vectors) == store.count() == 19
+
+
+def test_a_row_used_again_gets_its_new_vector(store, put, search, vectors) -> None:
+    put(Record("first", id="a"), Record("second", id="b"))
+    search("first")
+    store.delete(["b"])
+    put(Record("third", id="c"))
+    assert search("third")[0] == "c"
+    assert len(vectors) == 2
+
+
+def test_another_stores_changes_are_noticed(open_store, put, search, embedder) -> None:
+    other = open_store()
+    among = Index(other, NumpyVectors(NDIM))
+    assert search("boat", among=among) == []
+    put(Record("boat", id="1"))
+    assert search("boat", among=among) == ["1"]
+    other.delete(["1"])
+    assert search("boat") == []
+
+
+def test_a_record_deleted_between_ranking_and_reading_is_left_out(
+    store, put, search, monkeypatch
+) -> None:
+    put(Record("boat one", id="1"), Record("boat two", id="2"))
+    by_row = store.by_row
+
+    def delete_first(rows):
+        store.delete(["1"])
+        return by_row(rows)
+
+    monkeypatch.setattr(store, "by_row", delete_first)
+    assert search("boat", k=1) == ["2"]
