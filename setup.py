@@ -18,7 +18,7 @@ import find_hnswlib  # noqa: E402
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 
 # No -march: each kernel names its own instruction set, and the choice is made at load.
-FLAGS = ["-O3", "-std=c++17", "-Wall", "-Wextra", "-fvisibility=hidden"]
+FLAGS = ["-O3", "-g0", "-std=c++17", "-Wall", "-Wextra", "-fvisibility=hidden"]
 
 if sys.platform == "darwin":  # aligned new and shared_mutex
     os.environ.setdefault("MACOSX_DEPLOYMENT_TARGET", "11.0")
@@ -40,7 +40,7 @@ class BuildExt(build_ext):
     def build_extensions(self) -> None:
         try:
             headers, version = find_hnswlib.include_dir(ROOT / "build")
-        except find_hnswlib.HeadersNotFound as error:
+        except find_hnswlib.HeadersNotFoundError as error:
             raise PlatformError(str(error)) from None
         native = self.extensions[0]
         # After the compiler's own folders, whose order it would otherwise upset.

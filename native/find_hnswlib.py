@@ -16,7 +16,7 @@ SHA256 = "cb6d037eedebb34a7134e7dc78966441dfd04c9cf5ee93911be911ced951c44c"
 _HEADER = Path("hnswlib", "hnswlib.h")
 
 
-class HeadersNotFound(RuntimeError):
+class HeadersNotFoundError(RuntimeError):
     """hnswlib's headers are not here and could not be downloaded; one line says what to do."""
 
 
@@ -29,7 +29,7 @@ def include_dir(build: Path) -> tuple[Path, str]:
     chosen = os.environ.get("HNSWLIB_INCLUDE_DIR")
     if chosen:
         if not (Path(chosen) / _HEADER).is_file():
-            raise HeadersNotFound(f"HNSWLIB_INCLUDE_DIR is {chosen}, which holds no {_HEADER}")
+            raise HeadersNotFoundError(f"HNSWLIB_INCLUDE_DIR is {chosen}, which holds no {_HEADER}")
         return Path(chosen), "system"
     for prefix in _system_paths():
         if (prefix / _HEADER).is_file():
@@ -52,7 +52,7 @@ def _downloaded(build: Path) -> Path:
         archive = _download(Path(work))
         found = hashlib.sha256(archive.read_bytes()).hexdigest()
         if found != SHA256:
-            raise HeadersNotFound(
+            raise HeadersNotFoundError(
                 f"{archive.name} has SHA-256 {found}, expected {SHA256}: not used; "
                 "set HNSWLIB_INCLUDE_DIR to a folder that holds hnswlib/hnswlib.h"
             )
@@ -72,7 +72,7 @@ def _download(into: Path) -> Path:
     archive = into / f"hnswlib-{PINNED}.tar.gz"
     if done.returncode != 0 or not archive.is_file():
         said = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
-        raise HeadersNotFound(
+        raise HeadersNotFoundError(
             f"hnswlib {PINNED} could not be downloaded ({said}): "
             "set HNSWLIB_INCLUDE_DIR to a folder that holds hnswlib/hnswlib.h"
         )
@@ -94,5 +94,5 @@ def _unpack_headers(archive: Path, into: Path) -> None:
 if __name__ == "__main__":  # for native/Makefile
     try:
         print(include_dir(Path(sys.argv[1]))[0])  # noqa: T201
-    except HeadersNotFound as error:
+    except HeadersNotFoundError as error:
         sys.exit(str(error))

@@ -2,7 +2,8 @@
 # cython: freethreading_compatible=False
 """The sampling kernel: logits in, token out, without allocating once it is warm."""
 
-from libc.math cimport INFINITY, exp, log
+from libc.float cimport FLT_MAX
+from libc.math cimport INFINITY, log
 from libc.stdint cimport int32_t
 from libc.string cimport memcpy
 from libcpp.algorithm cimport nth_element, sort
@@ -16,6 +17,10 @@ cdef extern from "by_logit.h" nogil:
         ByLogit()
         const float* logits
         bint operator()(int32_t, int32_t)
+
+cdef extern from "weights.h" nogil:
+    void weigh_all(const float*, size_t, float, float, float*)
+    double sum_of(const float*, size_t)
 
 
 cdef enum Problem:
@@ -44,9 +49,10 @@ cdef class SamplingKernel:
     cdef vector[int32_t] seen
     cdef vector[char] marked          # by token: penalised already in this call
     cdef vector[float] logits         # penalised
+    cdef bint whole                   # every token is a candidate: kept is not filled
     cdef vector[int32_t] kept         # candidates, by rising token id
     cdef vector[int32_t] ranked       # candidates, by falling logit
-    cdef vector[double] weights       # of kept, relative to the best candidate
+    cdef vector[float] weights        # of the candidates, relative to the best one
 
     def __init__(
         self,
@@ -57,7 +63,8 @@ cdef class SamplingKernel:
         double min_p,
         double repetition_penalty,
     ):
-        self.temperature = temperature
+        # Below 1e-30 nothing differs but subnormal logits, and the inverse ends being a float.
+        self.temperature = max(temperature, 1e-30) if temperature > 0.0 else 0.0
         self.top_k = top_k
         self.top_p = top_p
         self.min_p = min_p
@@ -96,10 +103,10 @@ cdef class SamplingKernel:
         if self.temperature == 0.0:
             return index_of(logits, size, best)
         self.keep_top_k_and_min_p(logits, size, best)
-        self.weigh(logits, best)
+        self.weigh(logits, size, best)
         if self.top_p < 1.0:
-            self.keep_top_p(logits)
-            self.weigh(logits, best)
+            self.keep_top_p(logits, best)
+            self.weigh(logits, size, best)
         return self.draw(u)
 
     cdef bint penalise(self, const float* logits, Py_ssize_t size) noexcept nogil:
@@ -131,6 +138,9 @@ cdef class SamplingKernel:
         cdef double reach = 4.0
         cdef Py_ssize_t i, count = 0
         order.logits = logits
+        self.whole = self.min_p == 0.0 and not 0 < self.top_k < size
+        if self.whole:
+            return
         if 0 < self.top_k < size:
             # Few tokens come near the best: look there first, so that selecting is cheap.
             self.gather(logits, size, <float>(best - reach))
@@ -138,7 +148,7 @@ cdef class SamplingKernel:
                 reach *= 4.0
                 self.gather(logits, size, <float>(best - reach))
             if <Py_ssize_t>self.kept.size() < self.top_k:
-                self.gather(logits, size, -INFINITY)
+                self.gather(logits, size, -FLT_MAX)
             if <Py_ssize_t>self.kept.size() > self.top_k:
                 nth_element(
                     self.kept.begin(), self.kept.begin() + self.top_k, self.kept.end(), order
@@ -165,56 +175,64 @@ cdef class SamplingKernel:
             count += logits[i] >= least
         self.kept.resize(count)
 
-    cdef void weigh(self, const float* logits, float best) noexcept nogil:
-        cdef Py_ssize_t i, count = self.kept.size()
+    cdef void weigh(self, const float* logits, Py_ssize_t size, float best) noexcept nogil:
+        cdef Py_ssize_t i, count = size if self.whole else self.kept.size()
+        cdef float slope = <float>(1.0 / self.temperature)
         self.weights.resize(count)
-        for i in range(count):
-            self.weights[i] = exp((<double>logits[self.kept[i]] - best) / self.temperature)
+        if not self.whole:
+            for i in range(count):
+                self.weights[i] = logits[self.kept[i]]
+            logits = self.weights.data()
+        weigh_all(logits, count, best, slope, self.weights.data())
 
-    cdef void keep_top_p(self, const float* logits) noexcept nogil:
+    cdef void keep_top_p(self, const float* logits, float best) noexcept nogil:
         """Keep the fewest likeliest tokens whose weights reach ``top_p`` of the sum."""
         cdef ByLogit order
-        cdef Py_ssize_t i, count = self.kept.size()
-        cdef double total = 0.0, least = 0.01, reached = 0.0
+        cdef float slope = <float>(1.0 / self.temperature)
+        cdef float weight, least = 0.01
+        cdef double reached, enough = self.top_p * sum_of(self.weights.data(), self.weights.size())
+        cdef Py_ssize_t i
         order.logits = logits
-        for i in range(count):
-            total += self.weights[i]
         # Sort only as many as are needed: those above a threshold that surely reach far enough.
-        while True:
-            self.ranked.clear()
-            reached = 0.0
-            for i in range(count):
-                if self.weights[i] >= least:
-                    self.ranked.push_back(self.kept[i])
-                    reached += self.weights[i]
-            if reached > total * self.top_p * (1.0 + 1e-9) or least == 0.0:
-                break
-            least = least / 32.0 if least > 1e-9 else 0.0
+        while self.rank_from(least) <= enough * (1.0 + 1e-9) and least > 0.0:
+            least = least / <float>32.0 if least > 1e-9 else 0.0
         sort(self.ranked.begin(), self.ranked.end(), order)
         reached = 0.0
         for i in range(<Py_ssize_t>self.ranked.size()):
-            # Weighed as in weigh(), from the same numbers.
-            reached += exp((<double>logits[self.ranked[i]] - logits[self.ranked[0]])
-                           / self.temperature)
-            if reached >= total * self.top_p:
+            weigh_all(&logits[self.ranked[i]], 1, best, slope, &weight)
+            reached += weight
+            if reached >= enough:
                 self.ranked.resize(i + 1)
                 break
         sort(self.ranked.begin(), self.ranked.end())
         self.kept.swap(self.ranked)
+        self.whole = False
+
+    cdef double rank_from(self, float least) noexcept nogil:
+        """Fill ranked, unsorted, with the candidates that weigh ``least``; return their sum."""
+        cdef Py_ssize_t i, size = self.weights.size(), count = 0
+        cdef double total = 0.0
+        self.ranked.resize(size)
+        for i in range(size):
+            if self.weights[i] >= least:
+                self.ranked[count] = <int32_t>i if self.whole else self.kept[i]
+                count += 1
+                total += self.weights[i]
+        self.ranked.resize(count)
+        return total
 
     cdef Py_ssize_t draw(self, double u) noexcept nogil:
         """Invert the cumulative distribution, tokens by rising id."""
         cdef Py_ssize_t i, last = 0
-        cdef double total = 0.0, reached = 0.0
-        for i in range(<Py_ssize_t>self.kept.size()):
-            total += self.weights[i]
-        for i in range(<Py_ssize_t>self.kept.size()):
+        cdef double reached = 0.0
+        cdef double target = u * sum_of(self.weights.data(), self.weights.size())
+        for i in range(<Py_ssize_t>self.weights.size()):
             if self.weights[i] > 0.0:
                 reached += self.weights[i]
                 last = i
-                if reached > u * total:
+                if reached > target:
                     break
-        return self.kept[last]
+        return last if self.whole else self.kept[last]
 
 
 cdef bint maximum(const float* values, Py_ssize_t size, float* best) noexcept nogil:

@@ -58,6 +58,12 @@ void check_unique(Span<std::int64_t> ids) {
 void write(const float* from, std::size_t ndim, Half* to) { kernels().to_half(from, ndim, to); }
 void write(const Half* from, std::size_t ndim, Half* to) { std::copy(from, from + ndim, to); }
 
+std::size_t checked_ndim(std::size_t ndim) {
+    if (ndim >= 1 && ndim <= VectorIndex::kMaxNdim) return ndim;
+    throw InvalidInput("ndim is " + std::to_string(ndim) + ", expected 1 to " +
+                       std::to_string(VectorIndex::kMaxNdim));
+}
+
 // The queries, padded with zeros as the rows are.
 class Padded {
   public:
@@ -80,12 +86,7 @@ class Padded {
 
 }  // namespace
 
-VectorIndex::VectorIndex(std::size_t ndim) : ndim_(ndim), rows_(ndim) {
-    if (ndim < 1 || ndim > kMaxNdim) {
-        throw InvalidInput("ndim is " + std::to_string(ndim) + ", expected 1 to " +
-                           std::to_string(kMaxNdim));
-    }
-}
+VectorIndex::VectorIndex(std::size_t ndim) : ndim_(checked_ndim(ndim)), rows_(ndim_) {}
 
 std::size_t VectorIndex::size() const {
     std::shared_lock lock(mutex_);
