@@ -195,6 +195,8 @@ def _set_up(
     database.pragma("checkpoint_fullfsync", True)
     database.pragma("journal_size_limit", 1 << 24)
     _check_format(database, path, create=create)
+    if database.readonly("main"):
+        raise ProfileError(f"{path}: may only be read: check the permissions of the file")
     if database.pragma("journal_mode", "wal") != "wal":
         raise ProfileError(f"{path}: its file system cannot hold a write-ahead log: move it")
 

@@ -138,3 +138,15 @@ def test_a_record_deleted_between_ranking_and_reading_is_left_out(
 
     monkeypatch.setattr(store, "by_row", delete_first)
     assert search("boat", k=1) == ["2"]
+
+
+def test_the_native_vectors_rank_as_the_stand_in_does(store, put, search, embedder) -> None:
+    native = pytest.importorskip("edgepersona._native").VectorIndex(NDIM)
+    among = Index(store, native)
+    for turn in range(3):
+        put(*[Record(f"tea boat {i % 7} dawn {i}", id=f"{turn}.{i}") for i in range(60)])
+        store.delete([f"{turn}.{i}" for i in range(0, 60, 3)])
+        store.update(Record(f"submarine {turn}", id=f"{turn}.1"), embedder.encode(["dive"])[0])
+        for query in ("boat 3", "dawn", "dive", "nothing known"):
+            assert search(query, among=among) == search(query)
+        assert len(native) == store.count()
