@@ -67,7 +67,7 @@ class DecodingState:
         self._step = self._bind(self._token, self._logits[None, None])
 
     def extend(self, vectors: NDArray[np.float32], *, every: bool = False) -> NDArray[np.float32]:
-        """Read vectors (n, hidden); return the logits after the last, or ``every``: (1|n, vocab)."""
+        """Read vectors (n, hidden); return the logits after the last or ``every``: (1|n, vocab)."""
         n = len(vectors)
         wanted = n if every else 1
         logits: NDArray[np.float32] = np.empty((wanted, self._decoder.vocab), np.float32)

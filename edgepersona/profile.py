@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from edgepersona.bundle import Bundle
-from edgepersona.errors import InputError
+from edgepersona.errors import EdgePersonaError, InputError
 from edgepersona.index import Index
-from edgepersona.records import AddResult, Filter, Hit, Record, check_text, checked
+from edgepersona.records import AddResult, Filter, Hit, Record, Task, check_text, checked
 from edgepersona.store import Store
+from edgepersona.strategies import find as find_strategy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgepersona.generator import Generation, Generator, Stream
     from edgepersona.index import Vectors
+    from edgepersona.sampling import SamplingParams
 
 _ALL = Filter()
 
@@ -46,7 +49,7 @@ class Profile:
         *,
         embedder: Callable[[], Encoder],
         vectors: Callable[[int], Vectors],
-        generator: Callable[[], Any] | None = None,
+        generator: Callable[[], Generator] | None = None,
     ) -> None:
         """Take ``store`` over, and the functions that make what is only needed later."""
         self._store = store
@@ -54,6 +57,7 @@ class Profile:
         self._make_vectors = vectors
         self._make_generator = generator
         self._embedder: Encoder | None = None
+        self._generator: Generator | None = None
         self._index: Index | None = None
         self._lock = threading.RLock()
 
@@ -80,7 +84,12 @@ class Profile:
             ndim=int(bundle.manifest["embedder"]["ndim"]),
             create=create,
         )
-        return cls(store, embedder=lambda: _load_embedder(bundle), vectors=_native_vectors)
+        return cls(
+            store,
+            embedder=lambda: _load_embedder(bundle),
+            vectors=_native_vectors,
+            generator=lambda: _load_generator(bundle),
+        )
 
     def __enter__(self) -> Profile:
         return self
@@ -172,6 +181,26 @@ class Profile:
         vector = self._loaded_embedder().encode([query])[0]
         return self._loaded_index().search(query, vector, k, filter)
 
+    def stream(
+        self, task: Task, *, strategy: str = "rag", params: SamplingParams | None = None
+    ) -> Stream:
+        """Start an answer to ``task``; iterate over what is returned for the text as it is made.
+
+        Raises InputError for a strategy that is not known, or where the task's own words do not
+        fit the model's context.
+        """
+        prompt = find_strategy(strategy)(task, self)
+        return self._loaded_generator().stream(prompt, params, strategy=strategy)
+
+    def generate(
+        self, task: Task, *, strategy: str = "rag", params: SamplingParams | None = None
+    ) -> Generation:
+        """Return the whole answer to ``task``, with what it was made from."""
+        stream = self.stream(task, strategy=strategy, params=params)
+        for _ in stream:
+            pass
+        return stream.result
+
     def _encode(self, records: Sequence[Record]) -> NDArray[np.float32]:
         if not records:
             return np.empty((0, self._store.ndim), dtype=np.float32)
@@ -183,11 +212,25 @@ class Profile:
                 self._embedder = self._make_embedder()
             return self._embedder
 
+    def _loaded_generator(self) -> Generator:
+        with self._lock:
+            if self._generator is None:
+                if self._make_generator is None:
+                    raise EdgePersonaError("this profile was opened without a generator")
+                self._generator = self._make_generator()
+            return self._generator
+
     def _loaded_index(self) -> Index:
         with self._lock:
             if self._index is None:
                 self._index = Index(self._store, self._make_vectors(self._store.ndim))
             return self._index
+
+
+def _load_generator(bundle: Bundle) -> Generator:
+    from edgepersona.generator import Generator
+
+    return Generator(bundle)
 
 
 def embedded_text(record: Record) -> str:

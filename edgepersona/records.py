@@ -9,10 +9,12 @@ from dataclasses import dataclass, field, replace
 from edgepersona.errors import InputError
 
 MAX_TEXT_BYTES = 1 << 20
-"""Longest text of one record, in UTF-8 bytes: a mail or a chapter fits, a database dump does not."""
+"""Longest text of one record, in UTF-8 bytes: a mail or a chapter fits, a dump does not."""
 
 _MAX_FIELD_BYTES = 4096
-_DATE = re.compile(r"\d{4}(-\d{2}(-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?)?)?")
+_DATE = re.compile(
+    r"\d{4}(-\d{2}(-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?)?)?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ class Task:
         if self.kind not in TASK_KINDS:
             raise InputError(f"task kind {self.kind!r}: expected one of {', '.join(TASK_KINDS)}")
         if (self.kind == "instruction") != bool(self.instruction):
-            raise InputError("an instruction goes with the task kind 'instruction', and only with it")
+            raise InputError("an instruction goes with the task kind 'instruction' and no other")
         check_text(self.text, what="the text")
 
 
@@ -120,7 +122,7 @@ def check_text(text: str, *, what: str) -> None:
 
 
 def checked(record: Record) -> Record:
-    """Return ``record`` with its id filled in, or raise InputError that says what is wrong with it."""
+    """Return ``record`` with its id filled in, or raise InputError that says what is wrong."""
     if not isinstance(record, Record):
         raise InputError(f"expected a Record, got {type(record).__name__}")
     for name in ("text", "title", "date", "source", "kind", "id"):

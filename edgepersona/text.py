@@ -152,14 +152,17 @@ class ChatTemplate:
         left out; a model without a system role finds it before the first user text.
         """
         turns = [{"role": role, "content": _mark(i)} for i, role in enumerate(roles, start=1)]
+        head = [{"role": "system", "content": _mark(0)}] if system else []
         try:
-            head = [{"role": "system", "content": _mark(0)}] if system else []
             return _pieces(self._render([*head, *turns]))
-        except self._error:
+        except self._error as error:
             if not system:
-                raise
-            turns[0]["content"] = f"{_mark(0)}\n\n{turns[0]['content']}"
+                raise BundleError(f"the chat template failed: {error}") from error
+        turns[0]["content"] = f"{_mark(0)}\n\n{turns[0]['content']}"
+        try:
             return _pieces(self._render(turns))
+        except self._error as error:
+            raise BundleError(f"the chat template failed: {error}") from error
 
     def _render(self, messages: list[dict[str, str]]) -> str:
         return self._template.render(messages=messages, add_generation_prompt=True, **self._tokens)

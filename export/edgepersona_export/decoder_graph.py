@@ -95,69 +95,39 @@ class _Graph:
         *,
         output: str = "",
     ) -> str:
-        n, k = weight.shape
+        output = output or self._name()
         if self._scheme is None:
-            product = self._node(
-                "MatMul", [x, self._constant(weight.T)], output="" if bias is not None else output
-            )
-            return (
-                product
-                if bias is None
-                else self._node("Add", [product, self._constant(bias)], output=output)
-            )
-        blocks = quantize(weight, self._scheme)
-        inputs = [x, self._constant(blocks.values), self._constant(blocks.scales.reshape(-1))]
-        if bias is not None:
-            inputs += ["", "", self._constant(bias)]
-        # accuracy_level 4: activations in int8 too, the only level with fast 8-bit kernels.
-        return self._node(
-            "MatMulNBits", inputs, output=output, domain=_MICROSOFT,
-            K=k, N=n, bits=self._scheme.bits, block_size=self._scheme.block, accuracy_level=4,
-        )  # fmt: skip
+            self._plain_matmul(x, weight, bias, output)
+        else:
+            self._block_matmul(x, weight, bias, output, self._scheme)
+        return output
 
     def add_norm(self, x: str, y: str, weight: NDArray[np.float32], eps: float) -> tuple[str, str]:
         """Return (x + y, its norm); without ``y``, (x, its norm)."""
-        inputs = [self._constant(weight)]
-        if not y:
-            kind = "SimplifiedLayerNormalization"
-            return x, self._node(kind, [x, *inputs], axis=-1, epsilon=eps, stash_type=1)
-        normed, total = self._name(), self._name()
-        self._nodes.append(
-            helper.make_node(
-                "SkipSimplifiedLayerNormalization",
-                [x, y, *inputs],
-                [normed, "", "", total],
-                domain=_MICROSOFT,
-                epsilon=eps,
-            )  # fmt: skip
+        scale, total, normed = self._constant(weight), self._name(), self._name()
+        if y:
+            skip = "SkipSimplifiedLayerNormalization"
+            self._fused(skip, [x, y, scale], [normed, "", "", total], epsilon=eps)
+            return total, normed
+        self._node(
+            "SimplifiedLayerNormalization", [x, scale], normed, axis=-1, epsilon=eps, stash_type=1
         )
-        return total, normed
+        return x, normed
 
     def attention(self, i: int, x: str, layer: LayerWeights, shape: DecoderShape) -> str:
         qkv = self.matmul(x, layer.qkv, layer.qkv_bias)
+        past = [f"past_key_values.{i}.key", f"past_key_values.{i}.value"]
+        lengths = ["seqlens_k", "total_sequence_length"]
         out = self._name()
-        self._nodes.append(
-            helper.make_node(
-                "GroupQueryAttention",
-                [
-                    qkv,
-                    "",
-                    "",
-                    f"past_key_values.{i}.key",
-                    f"past_key_values.{i}.value",
-                    "seqlens_k",
-                    "total_sequence_length",
-                    "rope_cos",
-                    "rope_sin",
-                ],
-                [out, f"present.{i}.key", f"present.{i}.value"],
-                domain=_MICROSOFT,
-                num_heads=shape.heads,
-                kv_num_heads=shape.kv_heads,
-                do_rotary=1,
-                rotary_interleaved=0,
-                scale=shape.head_dim**-0.5,
-            )  # fmt: skip
+        self._fused(
+            "GroupQueryAttention",
+            [qkv, "", "", *past, *lengths, "rope_cos", "rope_sin"],
+            [out, f"present.{i}.key", f"present.{i}.value"],
+            num_heads=shape.heads,
+            kv_num_heads=shape.kv_heads,
+            do_rotary=1,
+            rotary_interleaved=0,
+            scale=shape.head_dim**-0.5,
         )
         return self.matmul(out, layer.output)
 
@@ -165,13 +135,17 @@ class _Graph:
         gate = self.matmul(x, layer.gate)
         up = self.matmul(x, layer.up)
         # QuickGelu with alpha 1 is x·sigmoid(x): SiLU in one node instead of two.
-        active = self._node("QuickGelu", [gate], domain=_MICROSOFT, alpha=1.0)
-        return self.matmul(self._node("Mul", [active, up]), layer.down)
+        active, product = self._name(), self._name()
+        self._fused("QuickGelu", [gate], [active], alpha=1.0)
+        self._node("Mul", [active, up], product)
+        return self.matmul(product, layer.down)
 
     def tail(self, x: str) -> str:
         ends = self._constant(np.array([np.iinfo(np.int64).max]))
         axes = self._constant(np.array([1], dtype=np.int64))
-        return self._node("Slice", [x, "logits_from", ends, axes])
+        tail = self._name()
+        self._node("Slice", [x, "logits_from", ends, axes], tail)
+        return tail
 
     def add_rope_tables(self, shape: DecoderShape) -> None:
         """Add the rotary tables (RoFormer, Su et al. 2021), computed in float64."""
@@ -185,27 +159,64 @@ class _Graph:
             return helper.make_tensor_value_info(name, kind, dims)
 
         float32 = TensorProto.FLOAT
-        cache = [1, shape.kv_heads, "capacity", shape.head_dim]
+        cache: list[str | int] = [1, shape.kv_heads, "capacity", shape.head_dim]
         kv = [f"{i}.{part}" for i in range(shape.layers) for part in ("key", "value")]
         inputs = [
             info("inputs_embeds", float32, [1, "length", shape.hidden]),
             info("seqlens_k", TensorProto.INT32, [1]),
             info("total_sequence_length", TensorProto.INT32, []),
             info("logits_from", TensorProto.INT64, [1]),
-            *(info(f"past_key_values.{name}", float32, cache) for name in kv),
+            *[info(f"past_key_values.{name}", float32, cache) for name in kv],
         ]
         outputs = [
             info("logits", float32, [1, "wanted", shape.vocab]),
-            *(info(f"present.{name}", float32, cache) for name in kv),
+            *[info(f"present.{name}", float32, cache) for name in kv],
         ]
         graph = helper.make_graph(self._nodes, "decoder", inputs, outputs, self._constants)
         opsets = [helper.make_opsetid("", 21), helper.make_opsetid(_MICROSOFT, 1)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
-    def _node(self, kind: str, inputs: list[str], *, output: str = "", **attributes: object) -> str:
-        output = output or self._name()
+    def _plain_matmul(
+        self, x: str, weight: NDArray[np.float32], bias: NDArray[np.float32] | None, output: str
+    ) -> None:
+        product = output if bias is None else self._name()
+        self._node("MatMul", [x, self._constant(weight.T)], product)
+        if bias is not None:
+            self._node("Add", [product, self._constant(bias)], output)
+
+    def _block_matmul(
+        self,
+        x: str,
+        weight: NDArray[np.float32],
+        bias: NDArray[np.float32] | None,
+        output: str,
+        scheme: Scheme,
+    ) -> None:
+        n, k = weight.shape
+        blocks = quantize(weight, scheme)
+        inputs = [x, self._constant(blocks.values), self._constant(blocks.scales.reshape(-1))]
+        if bias is not None:
+            inputs += ["", "", self._constant(bias)]
+        self._fused(
+            "MatMulNBits",
+            inputs,
+            [output],
+            K=k,
+            N=n,
+            bits=scheme.bits,
+            block_size=scheme.block,
+            # Activations in int8 too: the only level with fast 8-bit kernels.
+            accuracy_level=4,
+        )
+
+    def _node(self, kind: str, inputs: list[str], output: str, **attributes: object) -> None:
         self._nodes.append(helper.make_node(kind, inputs, [output], **attributes))
-        return output
+
+    def _fused(
+        self, kind: str, inputs: list[str], outputs: list[str], **attributes: object
+    ) -> None:
+        """Add one of ONNX Runtime's own operators."""
+        self._nodes.append(helper.make_node(kind, inputs, outputs, domain=_MICROSOFT, **attributes))
 
     def _constant(self, value: NDArray[Any]) -> str:
         name = self._name()

@@ -135,6 +135,8 @@ def _check_supported(source: Path, config: PretrainedConfig) -> None:
         "sliding-window attention": bool(
             getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
         ),
+        # What ONNX Runtime's attention takes when it rotates the heads itself.
+        "heads whose size is no multiple of 16": bool(decoder_shape(config).head_dim % 16),
         "biases in the MLP": getattr(config, "mlp_bias", False),
         "a bias at the attention's output": kind == "llama"
         and getattr(config, "attention_bias", False),

@@ -58,7 +58,8 @@ def _split(weight: NDArray[np.float32], block: int) -> NDArray[np.float32]:
 
 def _scales(blocks: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
     if bits == 8:
-        return (np.abs(blocks).max(axis=-1) / 127).astype(np.float32)
+        largest: NDArray[np.float32] = np.abs(blocks).max(axis=-1)
+        return largest / np.float32(127)
     # The value furthest from zero may take either end of the asymmetric range [-8, 7].
     furthest = np.take_along_axis(blocks, np.abs(blocks).argmax(-1)[..., None], -1)[..., 0]
     best, best_error = furthest / -8, np.full(furthest.shape, np.inf)

