@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from edgepersona.bundle import Bundle
 from edgepersona.decoder import Decoder, DecodingState
-from edgepersona.errors import EdgePersonaError
+from edgepersona.errors import EdgePersonaError, InputError
 from edgepersona.layout import Layout, Part, lay_out
-from edgepersona.prompt import Prompt
+from edgepersona.prompt import Prompt, SoftSegment
 from edgepersona.sampling import Sampler, SamplingParams
 from edgepersona.text import ChatTemplate, StopStrings, TextStream, Tokenizer
 
@@ -88,6 +88,9 @@ class Generator:
         Raises InputError where the user's own words do not fit the context.
         """
         params = params or SamplingParams()
+        for segment in prompt.segments:
+            if isinstance(segment, SoftSegment):
+                _check_vectors(segment.vectors, self.decoder.hidden)
         # A prompt is worth more than a long answer: the answer is promised a quarter at most.
         promised = min(params.max_new_tokens, self.context // 4)
         layout = lay_out(prompt, self.tokenizer, self._template, max_tokens=self.context - promised)
@@ -186,3 +189,13 @@ class Stream:
 
     def _vectors(self, part: Part) -> NDArray[np.float32]:
         return self._generator.decoder.embed(part) if isinstance(part, list) else part
+
+
+def _check_vectors(vectors: NDArray[np.float32], hidden: int) -> None:
+    if vectors.ndim != 2 or vectors.shape[1] != hidden or vectors.dtype != np.float32:
+        raise InputError(
+            f"soft vectors are {vectors.dtype} {vectors.shape}, this model reads float32 "
+            f"(n, {hidden}): they were made for another one"
+        )
+    if not np.isfinite(vectors).all():
+        raise InputError("soft vectors hold NaN or infinity")

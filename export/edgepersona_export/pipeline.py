@@ -17,12 +17,16 @@ from numpy.typing import NDArray
 
 import edgepersona
 from edgepersona.bundle import MANIFEST, Bundle, write_manifest
-from edgepersona.errors import ExportError
+from edgepersona.errors import BundleError, ExportError
 from edgepersona_export import generator as generators
 from edgepersona_export import verify
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+
+RECIPE = 1
+"""Moves when the same models come out as another bundle, so that an old one is made again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,19 @@ class Report:
         return verify.table(self.checks)
 
 
+def current_bundle(options: ExportOptions) -> Bundle | None:
+    """Return the bundle at ``options.out`` if it is whole and what this export would make."""
+    from edgepersona_export.presets import locate
+
+    try:
+        bundle = Bundle.open(options.out)
+        bundle.verify()
+    except BundleError:
+        return None
+    embedder, llm = locate(str(options.embedder)), locate(str(options.llm))
+    return bundle if bundle.manifest.get("inputs") == _inputs(embedder, llm, options) else None
+
+
 def export_bundle(
     options: ExportOptions, *, log: Callable[[str], None] = lambda line: None
 ) -> Report:
@@ -68,7 +85,10 @@ def export_bundle(
     _check_destination(out)
     embedder, llm = locate(str(options.embedder)), locate(str(options.llm))
     with _staging(out) as stage:
-        manifest: dict[str, Any] = {"created_by": f"edgepersona {edgepersona.__version__}"}
+        manifest: dict[str, Any] = {
+            "created_by": f"edgepersona {edgepersona.__version__}",
+            "inputs": _inputs(embedder, llm, options),
+        }
         log(f"embedder: {options.embedder} → {options.embedder_precision}")
         manifest["embedder"] = _stage_embedder(embedder, stage, options)
         log(f"generator: {options.llm} → {options.target} {options.precision}")
@@ -83,6 +103,21 @@ def export_bundle(
         write_manifest(stage, manifest)
         _publish(stage, out)
     return Report(bundle=Bundle.open(out), checks=tuple(checks))
+
+
+def _inputs(embedder: Path, llm: Path, options: ExportOptions) -> dict[str, Any]:
+    """Say what a bundle is made from, by name and size: a change of either asks for a new one."""
+    return {
+        "recipe": RECIPE,
+        "embedder": _sizes(embedder),
+        "llm": _sizes(llm),
+        "precisions": [options.target, options.precision, options.embedder_precision],
+    }
+
+
+def _sizes(source: Path) -> dict[str, int]:
+    files = [source] if source.is_file() else sorted(f for f in source.rglob("*") if f.is_file())
+    return {f.name: f.stat().st_size for f in files if f.suffix not in (".pyc", ".py")}
 
 
 def _stage_embedder(source: Path, stage: Path, options: ExportOptions) -> dict[str, Any]:
