@@ -1,0 +1,213 @@
+"""``edgepersona doctor``: what is installed, what is broken, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from edgepersona import __version__
+from edgepersona.cli.options import (
+    add_bundle_option,
+    add_command,
+    add_json_option,
+    add_profile_options,
+    bundle_path,
+    open_store,
+    read_key,
+)
+from edgepersona.cli.terminal import one_line, say, say_json
+from edgepersona.errors import BundleError, EdgePersonaError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from edgepersona.bundle import Bundle
+    from edgepersona.cli.options import Commands
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was found, by section, and the problems, each with what to do."""
+
+    sections: dict[str, dict[str, Any]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def register(commands: Commands) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "doctor",
+        _run,
+        summary="check the installation, the bundle and the profile",
+        example="edgepersona doctor",
+    )
+    add_profile_options(parser)
+    add_bundle_option(parser)
+    add_json_option(parser)
+
+
+def _run(args: argparse.Namespace) -> int:
+    found = Findings()
+    bundle: list[Bundle] = []
+    _look(found, "versions", _versions)
+    _look(found, "native", _native)
+    _look(found, "onnxruntime", _onnxruntime)
+    _look(found, "bundle", lambda: _bundle(args, found, bundle))
+    if bundle:
+        _look(found, "plan", lambda: _plan(bundle[0], found))
+    _look(found, "profile", lambda: _profile(args, found, bundle))
+    if args.json:
+        say_json({"ok": not found.problems, "problems": found.problems, **found.sections})
+    else:
+        _show(found)
+    return 1 if found.problems else 0
+
+
+def _look(found: Findings, section: str, look: Callable[[], dict[str, Any]]) -> None:
+    try:
+        found.sections[section] = look()
+    except (EdgePersonaError, ImportError, OSError) as error:
+        found.sections[section] = {}
+        found.problems.append(one_line(error))
+
+
+def _versions() -> dict[str, Any]:
+    import apsw
+
+    return {
+        "edgepersona": __version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "numpy": _installed("numpy"),
+        "onnxruntime": _installed("onnxruntime") or _installed("onnxruntime-gpu"),
+        "tokenizers": _installed("tokenizers"),
+        "apsw": apsw.apsw_version(),
+        "sqlite": apsw.sqlite_lib_version(),
+    }
+
+
+def _installed(package: str) -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _native() -> dict[str, Any]:
+    from edgepersona import _native as core
+    from edgepersona import _sampling  # noqa: F401  (that it loads is what is checked)
+
+    return core.build_info()
+
+
+def _onnxruntime() -> dict[str, Any]:
+    from edgepersona.runtime import available_providers
+
+    return {
+        "providers": list(available_providers()),
+        "telemetry": "off" if os.environ.get("ORT_DISABLE_TELEMETRY") == "1" else "on",
+    }
+
+
+def _bundle(args: argparse.Namespace, found: Findings, opened: list[Bundle]) -> dict[str, Any]:
+    from edgepersona.bundle import Bundle
+
+    bundle = Bundle.open(bundle_path(args))
+    damaged = 0
+    for name in bundle.manifest["files"]:
+        try:
+            bundle.file(name)
+        except BundleError as error:
+            damaged += 1
+            found.problems.append(one_line(error))
+    if not damaged:
+        opened.append(bundle)
+    return {
+        "path": str(bundle.path),
+        "format": bundle.manifest["format"],
+        "created_by": bundle.manifest.get("created_by", ""),
+        "files": len(bundle.manifest["files"]),
+        "files_damaged": damaged,
+        "embedder_hash": bundle.embedder_hash,
+        "generator_hash": bundle.generator_hash,
+        "verification": bundle.manifest.get("verification", []),
+    }
+
+
+def _plan(bundle: Bundle, found: Findings) -> dict[str, Any]:
+    """Load both models, and say where they run: a provider may be there and not load."""
+    from edgepersona.decoder import Decoder
+    from edgepersona.embedder import Embedder
+    from edgepersona.runtime import physical_cores
+
+    embedder, generator = bundle.manifest["embedder"], bundle.manifest["generator"]
+    plan: dict[str, Any] = {"threads": physical_cores()}
+    parts: tuple[tuple[str, Callable[[], Any], dict[str, Any]], ...] = (
+        ("embedder", lambda: Embedder(bundle), embedder),
+        ("generator", lambda: Decoder(bundle), generator["variants"][0]),
+    )
+    for name, load, about in parts:
+        try:
+            provider = load().provider
+        except EdgePersonaError as error:
+            found.problems.append(one_line(error))
+            continue
+        plan[name] = {
+            "model": bundle.manifest[name].get("source", ""),
+            "target": about.get("target", "cpu"),
+            "precision": about.get("precision", ""),
+            "provider": provider,
+        }
+    return plan
+
+
+def _profile(args: argparse.Namespace, found: Findings, bundle: list[Bundle]) -> dict[str, Any]:
+    with closing(open_store(args)) as store:
+        problems = store.integrity_check()
+        found.problems += [f"{store.path}: {one_line(p)}: restore a backup" for p in problems]
+        if bundle and store.embedder_hash != bundle[0].embedder_hash:
+            found.problems.append(
+                f"{store.path}: made with embedder {store.embedder_hash[:12]}, this bundle has "
+                f"{bundle[0].embedder_hash[:12]}: name that bundle with --bundle"
+            )
+        return {
+            "path": str(store.path),
+            "records": store.count(),
+            "generation": store.generation,
+            "encrypted": read_key(args.key_file) is not None,
+            "integrity": "damaged" if problems else "ok",
+        }
+
+
+def _show(found: Findings) -> None:
+    for section, facts in found.sections.items():
+        say(f"{section}:")
+        for name, value in facts.items():
+            if name == "verification":
+                value = _verification(value)
+            say(f"  {name}: {_in_words(value)}")
+    say()
+    for problem in found.problems:
+        say(f"problem: {problem}")
+    if not found.problems:
+        say("all is well")
+
+
+def _verification(checks: list[dict[str, Any]]) -> str:
+    passed = sum(bool(check["passed"]) for check in checks)
+    return f"{passed} of {len(checks)} checks passed at export" if checks else "none stored"
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_in_words(v)}" for name, v in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return str(value) or "not installed"

@@ -1,0 +1,109 @@
+"""``edgepersona export``: turn two models into a bundle."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgepersona.cli.errors import InterruptedByUserError, UsageError
+from edgepersona.cli.options import add_command, add_json_option, utf8
+from edgepersona.cli.terminal import note, say, say_json
+from edgepersona.errors import ExportError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from edgepersona.cli.options import Commands
+    from edgepersona_export.pipeline import Report
+
+
+def register(commands: Commands) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "export",
+        _run,
+        summary="turn an embedder and an LLM into a bundle that runs on this machine",
+        example="edgepersona export --preset default",
+    )
+    parser.add_argument("--preset", type=utf8, help="a tried pair of models, such as 'default'")
+    parser.add_argument("--embedder", metavar="DIR_OR_ID", help="text encoder: folder or hub id")
+    parser.add_argument("--llm", metavar="DIR_OR_ID_OR_GGUF", help="LLM: folder, hub id or GGUF")
+    parser.add_argument("--target", default="cpu", choices=["cpu"], help="where it will run")
+    parser.add_argument(
+        "--precision",
+        default="int8",
+        choices=["int8", "int4", "fp32"],
+        help="of the LLM (default: int8, near lossless)",
+    )
+    parser.add_argument(
+        "--embedder-precision",
+        default="int8",
+        choices=["int8", "fp32"],
+        help="of the embedder (default: int8)",
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: the default bundle")
+    add_json_option(parser)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from edgepersona.bundle import default_bundle_path
+
+    if bool(args.preset) == bool(args.embedder or args.llm):
+        raise UsageError("give either --preset, or --embedder and --llm")
+    if not args.preset and not (args.embedder and args.llm):
+        raise UsageError("--embedder and --llm go together")
+    out = args.out or default_bundle_path()
+    try:
+        report = _export(args, out)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "edgepersona":
+            raise
+        missing = "edgepersona_export" if error.name.startswith("edgepersona_") else error.name
+        raise ExportError(
+            f"{missing} is not installed: run pip install 'edgepersona[export]'"
+        ) from None
+    except KeyboardInterrupt:
+        raise InterruptedByUserError(f"interrupted; {out} is as it was before") from None
+    if args.json:
+        say_json({"bundle": str(report.bundle.path), "checks": _checks(report)})
+    else:
+        say(report.table())
+        say(f"\nbundle: {report.bundle.path}")
+    return 0
+
+
+def _export(args: argparse.Namespace, out: Path) -> Report:
+    from edgepersona_export.pipeline import ExportOptions, export_bundle
+
+    embedder, llm = _models(args)
+    options = ExportOptions(
+        embedder=embedder,
+        llm=llm,
+        out=out,
+        precision=args.precision,
+        embedder_precision=args.embedder_precision,
+        target=args.target,
+    )
+    return export_bundle(options, log=note)
+
+
+def _models(args: argparse.Namespace) -> tuple[str | Path, str | Path]:
+    if not args.preset:
+        return args.embedder, args.llm
+    from edgepersona_export.presets import resolve
+
+    sources = resolve(args.preset)
+    return sources.embedder, sources.llm
+
+
+def _checks(report: Report) -> list[dict[str, object]]:
+    """Return the checks for JSON, which knows no infinity: such a bound is none."""
+    return [
+        asdict(check)
+        | {"passed": check.passed}
+        | ({} if isfinite(check.bound) else {"bound": None})
+        for check in report.checks
+    ]

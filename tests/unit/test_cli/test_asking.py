@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from edgepersona.prompt import TextSegment
+
+QUESTION = "When is tea?"
+
+
+@pytest.fixture
+def run(run):
+    for i in range(6):
+        run("add", f"Tea at {i}.", "--id", f"r{i}", "--date", f"2024-05-0{i + 1}")
+    return run
+
+
+def test_ask_writes_the_answer_to_stdout_and_how_it_came_about_to_stderr(run):
+    ended = run("ask", QUESTION)
+    assert (ended.status, ended.out) == (0, f"{QUESTION}\n")
+    assert ended.err == (
+        "[rag · 4 records · 3 prompt tokens · 3 tokens, 2.0 tokens/s, first token after 0.25 s]\n"
+    )
+
+
+def test_ask_reads_the_question_from_stdin(run):
+    assert run("ask", "-", stdin=b"a b\n").out == run("ask", stdin=b"a b\n").out == "a b\n"
+
+
+def test_ask_in_json_says_what_was_used(run):
+    answer = run("ask", QUESTION, "--strategy", "recent", "--seed", 7, "--json").json
+    assert answer["text"] == QUESTION
+    assert answer["records"] == ["r5", "r4", "r3", "r2"]
+    assert (answer["strategy"], answer["seed"], answer["finish_reason"]) == ("recent", 7, "stop")
+    assert answer["tokens_per_s"] == 2.0
+
+
+def test_ask_passes_the_sampling_on(run, generator):
+    options = "--max-new-tokens 5 --temperature 0 --top-k 3 --top-p 0.5 --min-p 0.1"
+    run("ask", "x", *options.split(), "--repetition-penalty", 1.1, "--stop", "a", "--stop", "b")
+    params = generator.params[0]
+    assert (params.max_new_tokens, params.temperature, params.top_k) == (5, 0.0, 3)
+    assert (params.top_p, params.min_p, params.repetition_penalty) == (0.5, 0.1, 1.1)
+    assert params.stop == ("a", "b")
+    assert params.seed is None
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [(["--task", "title"], "Write the title"), (["--instruction", "Shout."], "Shout.")],
+)
+def test_ask_takes_a_task(run, generator, argv, said):
+    run("ask", "ships", *argv)
+    segment = generator.prompts[0].segments[-1]
+    assert isinstance(segment, TextSegment)
+    assert segment.text.startswith(said)
+
+
+def test_compare_answers_with_each_strategy_from_one_seed(run, generator):
+    ended = run("ask", QUESTION, "--compare", "none,rag")
+    assert [line for line in ended.out.splitlines() if line.startswith("==")] == [
+        "== none",
+        "== rag",
+    ]
+    assert ended.out.count("-- 3 tokens, 2.0 tokens/s, first token after 0.25 s") == 2
+    assert generator.params[0].seed is not None
+    assert generator.params[0].seed == generator.params[1].seed
+    answers = run("ask", QUESTION, "--compare", "none,rag", "--json").json["answers"]
+    assert [answer["strategy"] for answer in answers] == ["none", "rag"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "stdin", "message"),
+    [
+        ([""], b"", "is empty"),
+        (["-"], b"a\0b", "NUL"),
+        (["-"], b"\xff", "not UTF-8"),
+        (["-"], b"x" * (1 << 21), "more than 1,048,576 bytes"),
+        (["\udcff"], b"", "lone surrogate"),
+    ],
+)
+def test_ask_refuses_what_is_no_question(run, argv, stdin, message):
+    ended = run("ask", *argv, stdin=stdin)
+    assert (ended.status, ended.out) == (1, "")
+    assert message in ended.error
+
+
+def test_interrupted_answer_keeps_what_came(run, generator):
+    generator.interrupt_after = 2
+    before = signal.getsignal(signal.SIGINT)
+    ended = run("ask", QUESTION)
+    assert (ended.status, ended.out) == (1, "When is\n")
+    assert "ended by Ctrl-C" in ended.err
+    assert ended.err.endswith("edgepersona: error: interrupted; the answer ends early\n")
+    assert signal.getsignal(signal.SIGINT) is before
+    answer = run("ask", QUESTION, "--json")
+    assert (answer.status, answer.json["finish_reason"]) == (1, "cancelled")
+
+
+def test_interrupt_ends_a_comparison(run, generator):
+    generator.interrupt_after = 1
+    assert "== rag" not in run("ask", QUESTION, "--compare", "none,rag").out
+
+
+def test_a_model_cannot_steer_the_terminal(run):
+    assert run("ask", "a \x1b[2J b").out == "a \ufffd[2J b\n"
+
+
+def test_chat_keeps_the_turns(run, generator):
+    ended = run("chat", stdin=b"one\n\ntwo\n/forget-turns\nthree\n/help\n/quit\nfour\n")
+    assert ended.status == 0
+    assert ended.out.startswith("one\ntwo\nthree\n/forget-turns")
+    assert [prompt.turns for prompt in generator.prompts] == [
+        (),
+        (("user", "one"), ("assistant", "one")),
+        (),
+    ]
+
+
+def test_chat_goes_on_after_a_line_it_cannot_answer(run):
+    long = b"x" * (3 << 20)
+    ended = run("chat", stdin=b"a\0b\n\xff\n" + long + b"\n/dance\nfine\nlast")
+    assert (ended.status, ended.out) == (1, "fine\nlast\n")
+    errors = [line for line in ended.err.splitlines() if "error" in line]
+    assert len(errors) == 4
+    for error, said in zip(errors, ("NUL", "line 2", "line 3", "/dance"), strict=True):
+        assert said in error
+
+
+def test_interrupt_ends_a_piped_chat(run, generator):
+    generator.interrupt_after = 1
+    ended = run("chat", stdin=b"one two\nthree\n")
+    assert (ended.status, ended.out) == (1, "one\n")

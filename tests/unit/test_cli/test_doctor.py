@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from edgepersona.bundle import write_manifest
+from edgepersona.store import Store
+from tests.standins import EMBEDDER_HASH, NDIM
+
+
+@pytest.fixture
+def bundle(home):
+    """A bundle in form only: its models are no models."""
+    for name in (
+        "embedder/model.onnx",
+        "generator/cpu-int8/model.onnx",
+        "generator/embeddings.bin",
+    ):
+        (home / "bundle" / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / "bundle" / name).write_bytes(b"no model")
+    embedder = {"ndim": NDIM, "max_tokens": 8, "pooling": "mean", "pad_id": 0}
+    sizes = {"layers": 1, "kv_heads": 1, "head_dim": 1, "hidden": 1, "vocab": 4}
+    variant = {"target": "cpu", "precision": "int8", "path": "generator/cpu-int8/model.onnx"}
+    manifest = {
+        "embedder": {
+            **embedder,
+            "document_prefix": "",
+            "query_prefix": "",
+            "path": "embedder/model.onnx",
+            "tokenizer": "embedder/model.onnx",
+        },
+        "generator": {
+            **sizes,
+            "embeddings": "generator/embeddings.bin",
+            "variants": [{**variant, "files": []}],
+        },
+        "verification": [{"name": "cosine", "passed": True}],
+    }
+    write_manifest(home / "bundle", manifest)
+    return home / "bundle"
+
+
+def test_doctor_with_nothing_there_says_what_to_do(run):
+    ended = run("doctor", "--json")
+    assert ended.status == 1
+    assert "run 'edgepersona export --out" in ended.json["problems"][0]
+    assert "there is no profile here" in ended.json["problems"][1]
+    assert ended.json["versions"]["numpy"]
+    assert ended.json["native"]["simd"] in ended.json["native"]["compiled"]
+    text = run("doctor")
+    assert text.status == 1
+    assert text.out.count("problem: ") == 2
+
+
+def test_doctor_finds_every_damaged_file(run, bundle):
+    for name in ("embedder/model.onnx", "generator/embeddings.bin"):
+        (bundle / name).write_bytes(b"no m0del")
+    found = run("doctor", "--json").json
+    assert found["bundle"]["files_damaged"] == 2
+    damaged = [line for line in found["problems"] if "is damaged" in line]
+    assert len(damaged) == 2
+    assert "plan" not in found
+
+
+def test_doctor_reports_a_bundle_that_was_edited(run, bundle):
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    manifest["embedder"]["ndim"] = 7
+    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    assert any("changed after export" in p for p in run("doctor", "--json").json["problems"])
+
+
+def test_doctor_checks_the_profile_against_the_bundle(run, bundle, home):
+    (home / "profiles").mkdir()
+    Store.open(home / "profiles" / "default.db", embedder_hash=EMBEDDER_HASH, ndim=NDIM).close()
+    found = run("doctor", "--json").json
+    assert found["profile"]["integrity"] == "ok"
+    assert any("made with embedder 5f5f5f" in problem for problem in found["problems"])
+
+
+def test_doctor_reports_models_that_do_not_load(run, bundle):
+    found = run("doctor", "--json").json
+    assert any("is no tokenizer" in problem for problem in found["problems"])
+    assert any("model.onnx: cannot be loaded" in problem for problem in found["problems"])
+    assert found["plan"].keys() == {"threads"}
