@@ -46,6 +46,15 @@ types: $(VENV)/.installed
 
 check: lint types test
 
+# llama.cpp is compiled from its source; where that fails its rows are left out, with a word.
+$(VENV)/.bench: $(VENV)/.installed
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[bench]'
+	-$(PIP) install -q -c constraints.txt llama-cpp-python==0.3.36
+	@touch $@
+
+bench: setup $(VENV)/.bench
+	$(PY) -m bench $(WORKS)
+
 native-test:
 	$(MAKE) -C native test
 

@@ -1,0 +1,175 @@
+"""Decode and prefill of the default LLM beside onnxruntime-genai and llama.cpp."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import genai_model
+from bench.rows import Row, compare, publish
+from edgepersona.bundle import Bundle, default_bundle_path
+from edgepersona.runtime import physical_cores
+from edgepersona.text import Tokenizer
+
+PROMPT_TOKENS = 128
+NEW_TOKENS = 64
+ROUNDS = 9
+
+
+@dataclass
+class Worker:
+    """A running peer; ``note`` says in what form it runs."""
+
+    name: str
+    settings: dict[str, Any]
+    note: str = ""
+    process: subprocess.Popen[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "bench.worker", json.dumps(self.settings)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            env={**os.environ, "ORT_DISABLE_TELEMETRY": "1"},
+        )  # fmt: skip
+
+    def ask(self, work: str, argument: Any) -> tuple[float, Any]:
+        """Return (seconds, value); raise BrokenPipeError where the peer has died."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps({"work": work, "argument": argument}) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise BrokenPipeError(f"{self.name} ended with code {self.process.wait()}")
+        answer = json.loads(line)
+        return answer["seconds"], answer["value"]
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def run(works: set[str]) -> None:
+    """Measure and publish those of ``decode`` and ``prefill`` that are asked for."""
+    bundle = Bundle.open(default_bundle_path())
+    threads = physical_cores()
+    texts = _texts()
+    tokenizer = Tokenizer(bundle.file(bundle.manifest["generator"]["tokenizer"]))
+    windows = [tokenizer.encode(text)[:160] for text in texts]
+    prompts = [ids[:PROMPT_TOKENS] for ids in windows if len(ids) >= PROMPT_TOKENS]
+    workers = _start(bundle, threads, prompts[0])
+    try:
+        perplexity = {w.name: _perplexity(w, windows) for w in workers}
+        speeds = _measure(workers, prompts)
+    finally:
+        for worker in workers:
+            worker.close()
+    tokens = sum(len(ids) - 1 for ids in windows)
+    machine = f"{_processor()}, {threads} threads, {tokens:,} tokens scored, {ROUNDS} rounds"
+    for work in sorted(works):
+        publish(work, _rows(work, workers, speeds[work], perplexity), machine)
+
+
+def _start(bundle: Bundle, threads: int, prompt: list[int]) -> list[Worker]:
+    variant = bundle.manifest["generator"]["variants"][0]
+    ours = {"peer": "edgepersona", "bundle": str(bundle.path), "threads": threads}
+    workers = [Worker("edgepersona", ours, variant["precision"])]
+    if find_spec("onnxruntime_genai"):
+        folder = genai_model.build(threads)
+        settings = {"peer": "onnxruntime-genai", "folder": str(folder), "threads": threads}
+        workers.append(Worker("onnxruntime-genai", settings, "int8, blocks of 128"))
+    else:
+        print("onnxruntime-genai is not installed: pip install 'edgepersona[bench]'")
+    if find_spec("llama_cpp"):
+        workers.append(_start_llama(threads, prompt))
+    else:
+        print("llama.cpp is not installed: pip install llama-cpp-python")
+    return workers
+
+
+def _start_llama(threads: int, prompt: list[int]) -> Worker:
+    """Start llama.cpp as it comes; where that crashes, without its repacked weights."""
+    file = str(genai_model.gguf())
+    for extra_buffers, note in ((True, "Q4_1"), (False, "Q4_1, repacking off")):
+        settings = {
+            "peer": "llama.cpp", "file": file, "threads": threads, "extra_buffers": extra_buffers,
+        }  # fmt: skip
+        worker = Worker("llama.cpp", settings, note)
+        try:
+            worker.ask("prefill", prompt)
+        except BrokenPipeError as error:
+            print(f"{error} with {note}")
+            continue
+        return worker
+    raise SystemExit("llama.cpp crashed in either form")
+
+
+def _perplexity(worker: Worker, windows: list[list[int]]) -> float:
+    losses = [loss for ids in windows for loss in worker.ask("losses", ids)[1]]
+    return float(np.exp(np.mean(losses)))
+
+
+def _measure(workers: list[Worker], prompts: list[list[int]]) -> dict[str, dict[str, list[float]]]:
+    """Return tokens/s by work and peer; peers take turns within every round."""
+    speeds: dict[str, dict[str, list[float]]] = {
+        work: {w.name: [] for w in workers} for work in ("prefill", "decode")
+    }
+    for number in range(ROUNDS + 1):
+        prompt = prompts[number % len(prompts)]
+        for worker in workers:
+            prefill_s, _ = worker.ask("prefill", prompt)
+            decode_s, _ = worker.ask("decode", NEW_TOKENS)
+            if number:  # the first round warms up
+                speeds["prefill"][worker.name].append(len(prompt) / prefill_s)
+                speeds["decode"][worker.name].append(NEW_TOKENS / decode_s)
+    return speeds
+
+
+def _rows(
+    work: str,
+    workers: list[Worker],
+    speeds: dict[str, list[float]],
+    perplexity: dict[str, float],
+) -> list[Row]:
+    ours, *peers = workers
+    return [
+        compare(
+            work, f"{peer.name} ({peer.note})", speeds[ours.name], speeds[peer.name],
+            unit="tokens/s", better="higher",
+            quality=f"perplexity {perplexity[ours.name]:.2f} ({ours.note}) : "
+            f"{perplexity[peer.name]:.2f}",
+        )
+        for peer in peers
+    ]  # fmt: skip
+
+
+def _texts() -> list[str]:
+    """Return the abstracts of the research data where it lies beside the checkout, else prose."""
+    file = Path(__file__).parents[2] / "shared/data/anthology/history.jsonl.gz"
+    if not file.is_file():
+        from edgepersona_export.verify import sample_texts
+
+        return sample_texts()
+    import gzip
+
+    with gzip.open(file, "rt") as lines:
+        return [json.loads(line)["text"] for line in list(lines)[:400:16]][:24]
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,63 @@
+"""What a benchmark says: rows of ours beside theirs, as a table and as JSON."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+OUT = Path(__file__).parents[1] / "build" / "bench"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One work measured against one peer; ``ratio`` is the median of the rounds' ours / theirs."""
+
+    work: str
+    peer: str
+    ours: float
+    theirs: float
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    unit: str
+    better: str
+    rounds: int
+    quality: str
+
+
+def compare(
+    work: str, peer: str, ours: list[float], theirs: list[float], *, unit: str, better: str,
+    quality: str,
+) -> Row:  # fmt: skip
+    """Pair the rounds up: the machine's speed drifts, what ran side by side can be compared."""
+    ratios = sorted(a / b for a, b in zip(ours, theirs, strict=True))
+    return Row(
+        work=work,
+        peer=peer,
+        ours=statistics.median(ours),
+        theirs=statistics.median(theirs),
+        ratio=statistics.median(ratios),
+        ratio_low=ratios[0],
+        ratio_high=ratios[-1],
+        unit=unit,
+        better=better,
+        rounds=len(ratios),
+        quality=quality,
+    )
+
+
+def publish(target: str, rows: list[Row], machine: str) -> None:
+    """Print the table and write build/bench/<target>.json."""
+    print(f"\n{target}  ({machine})")
+    print(f"{'peer':<34}{'ours':>10}{'theirs':>10}{'ratio':>8}  {'range':<15}{'unit':<10}quality")
+    for row in rows:
+        span = f"{row.ratio_low:.2f} to {row.ratio_high:.2f}"
+        print(
+            f"{row.peer:<34}{row.ours:>10.1f}{row.theirs:>10.1f}{row.ratio:>8.2f}  {span:<15}"
+            f"{row.unit:<10}{row.quality}"
+        )
+    OUT.mkdir(parents=True, exist_ok=True)
+    file = OUT / f"{target}.json"
+    file.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
