@@ -8,7 +8,7 @@ _FRONT_MATTER_MARKS = ("---", "+++")
 _MAX_FRONT_MATTER_LINES = 200
 _FIELD = re.compile(r"(title|date)\s*[:=]\s*(.+)", re.IGNORECASE)
 _ORG_FIELD = re.compile(r"#\+(title|date):\s*(.+)", re.IGNORECASE)
-_MARKDOWN_HEADING = re.compile(r" {0,3}#{1,6}\s+(.*?)\s*#*")
+_MARKDOWN_HEADING = re.compile(r" {0,3}#{1,6}\s+(\S.*)")
 _ORG_HEADING = re.compile(r"\*+\s+(.+)")
 _FENCE = re.compile(r"\s*(```|~~~)")
 _RULE = re.compile(r"([=\-`:.'\"~^_*+#])\1{2,}\s*")
@@ -18,8 +18,8 @@ def split_note(note: str, suffix: str) -> tuple[str, str, str]:
     """Return title, date and text of a note; a heading that opens it is not repeated in it."""
     lines = note.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     fields, lines = _front_matter(lines, suffix)
-    while lines and not lines[0].strip():
-        del lines[0]
+    blank = next((n for n, line in enumerate(lines) if line.strip()), len(lines))
+    lines = lines[blank:]
     heading, first, last = _heading(lines, suffix)
     title = fields.get("title", "") or heading
     if heading == title and first == 0:
@@ -30,10 +30,11 @@ def split_note(note: str, suffix: str) -> tuple[str, str, str]:
 def _front_matter(lines: list[str], suffix: str) -> tuple[dict[str, str], list[str]]:
     fields: dict[str, str] = {}
     if suffix == ".org":
-        while lines and (not lines[0].strip() or lines[0].startswith("#+")):
-            _take(fields, _ORG_FIELD.fullmatch(lines[0].strip()))
-            lines = lines[1:]
-        return fields, lines
+        for number, line in enumerate(lines):
+            if line.strip() and not line.startswith("#+"):
+                return fields, lines[number:]
+            _take(fields, _ORG_FIELD.fullmatch(line.strip()))
+        return fields, []
     mark = lines[0].rstrip()
     if mark not in _FRONT_MATTER_MARKS:
         return fields, lines
@@ -69,6 +70,12 @@ def _heading(lines: list[str], suffix: str) -> tuple[str, int, int]:
             found = _MARKDOWN_HEADING.fullmatch(line.rstrip())
             if not found and re.fullmatch(r"={3,}\s*", below):
                 return line.strip(), number, number + 2
-        if found and found[1]:
-            return found[1].strip(), number, number + 1
+        if found and (title := _without_closing_marks(found[1])):
+            return title, number, number + 1
     return "", -1, -1
+
+
+def _without_closing_marks(title: str) -> str:
+    """Drop the marks that may close a heading: those after a space, so that C# stays."""
+    bare = title.rstrip("#")
+    return bare.rstrip() if not bare or bare[-1].isspace() else title.strip()

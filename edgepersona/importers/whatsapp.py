@@ -32,7 +32,7 @@ _PLACEHOLDER = re.compile(
     r"|(This message was deleted|You deleted this message)\.?",
     re.IGNORECASE,
 )
-_EDITED = re.compile(r"\s*<This message was edited>$")
+_EDITED = "<This message was edited>"
 _MAX_NAME_CHARS = 100
 _MAX_NAMES = 1000
 
@@ -109,7 +109,7 @@ def _items(path: Path, author: str | None, *, day_first: bool | None) -> Iterato
         if message.error:
             yield bad(message.error, position, place)
             continue
-        text = _EDITED.sub("", "\n".join(message.lines)).strip()
+        text = "\n".join(message.lines).strip().removesuffix(_EDITED).rstrip()
         if text and not _PLACEHOLDER.fullmatch(text):
             date = _date(message.head, day_first)
             record = Record(text=text, date=date, source=source, kind="chat")
