@@ -35,12 +35,15 @@ def write_backup(records: Iterable[Record], name: str) -> int:
     if name == "-":
         return _write(records, sys.stdout.buffer)
     path = Path(os.path.realpath(name))
-    if path.exists() and not path.is_file():
-        if path.is_dir():
-            raise InputError(f"{path}: is a folder: give the path of a file")
-        with path.open("wb") as stream:  # a device or a pipe cannot be put in place by renaming
-            return _write(records, stream)
-    return _write_whole(records, path)
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder: give the path of a file")
+    try:
+        if path.exists() and not path.is_file():
+            with path.open("wb") as stream:  # a device cannot be put in place by renaming
+                return _write(records, stream)
+        return _write_whole(records, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def check_backup(path: Path) -> int:
@@ -71,19 +74,14 @@ def load_backup(profile: Profile, path: Path, total: int) -> int:
 
 
 def _write_whole(records: Iterable[Record], path: Path) -> int:
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as stream:
             count = _write(records, stream)
             os.fsync(handle)
         Path(temporary).replace(path)
-    except BaseException as error:
+    except BaseException:
         Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise InputError(f"{path}: cannot be written: {error.strerror}") from None
         raise
     return count
 

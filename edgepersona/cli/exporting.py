@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
@@ -56,6 +58,8 @@ def _run(args: argparse.Namespace) -> int:
     if not args.preset and not (args.embedder and args.llm):
         raise UsageError("--embedder and --llm go together")
     out = args.out or default_bundle_path()
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # the libraries' bars: no use in a log
     try:
         report = _export(args, out)
     except ModuleNotFoundError as error:

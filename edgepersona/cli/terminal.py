@@ -89,7 +89,7 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int | None], None]]:
     with tqdm(desc=label, unit="rec", file=sys.stderr, leave=False, dynamic_ncols=True) as bar:
 
         def show(done: int, total: int | None) -> None:
-            bar.total = total
+            bar.total = None if total is None else max(total, done)  # a hint may be short
             bar.update(done - bar.n)
 
         yield show
