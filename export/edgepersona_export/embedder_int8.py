@@ -159,8 +159,8 @@ def _fit(x: Floats, weight: Floats) -> _Layer:
 def _round_weight(weight: Floats) -> tuple[NDArray[np.int8], Floats]:
     """Round each column to int8 such that no processor's 16-bit sums can overflow.
 
-    x86 without VNNI adds two uint8 × int8 products in 16 bits and saturates silently. Keeping
-    same-signed neighbours' sum at 127 or below rules that out: 255 × 127 < 2**15.
+    x86 without VNNI adds two uint8 × int8 products in 16 bits and saturates silently. Scaled such
+    that two neighbours of one sign sum to 127, 128 once rounded, they cannot: 255 × 128 < 2**15.
     """
     even = np.pad(weight, ((0, weight.shape[0] % 2), (0, 0)))
     pairs = np.maximum(
@@ -168,10 +168,7 @@ def _round_weight(weight: Floats) -> tuple[NDArray[np.int8], Floats]:
         np.maximum(-even, 0).reshape(-1, 2, even.shape[1]).sum(1).max(0),
     )
     scale = np.maximum(pairs / 127, 1e-12).astype(np.float32)
-    # Toward zero where rounding up both of a pair would pass the bound.
-    return np.fix(weight / scale + np.copysign(0.4999, weight)).clip(-127, 127).astype(
-        np.int8
-    ), scale
+    return np.rint(weight / scale).clip(-127, 127).astype(np.int8), scale
 
 
 def _quantized(graph: _Graph, x: str, layer: _Layer, name: str) -> tuple[str, str, str]:
