@@ -1,5 +1,8 @@
 #include "edgepersona/graph.h"
 
+// Without hnswlib's own SIMD: its prefetching reads past the end of a node's links, and the
+// distance is ours anyway.
+#define NO_MANUAL_VECTORIZATION
 #include <hnswlib/hnswlib.h>
 
 #include <algorithm>

@@ -1,6 +1,5 @@
 #include "edgepersona/row_store.h"
 
-#include <algorithm>
 #include <cstring>
 #include <new>
 #include <utility>
@@ -11,10 +10,11 @@ namespace {
 // Small enough that a small profile stays small and a block fits a core's L2 cache.
 constexpr std::size_t kBlockBytes = 256 * 1024;
 
-std::size_t power_of_two_at_most(std::size_t value) {
-    std::size_t power = 1;
-    while (power * 2 <= value) power *= 2;
-    return power;
+// The largest shift with 2^shift <= value, or 0.
+unsigned log2_of(std::size_t value) {
+    unsigned shift = 0;
+    while (value >> (shift + 1) != 0) ++shift;
+    return shift;
 }
 
 void* (*const volatile overwrite)(void*, int, std::size_t) = std::memset;
@@ -30,17 +30,16 @@ void RowStore::Free::operator()(Half* block) const noexcept {
 
 RowStore::RowStore(std::size_t ndim)
     : stride_((ndim + kRowStep - 1) / kRowStep * kRowStep),
-      rows_per_block_(power_of_two_at_most(
-          std::max<std::size_t>(1, kBlockBytes / (stride_ * sizeof(Half))))) {}
+      block_shift_(log2_of(kBlockBytes / (stride_ * sizeof(Half)))) {}
 
 std::size_t RowStore::memory_bytes() const {
-    return blocks_.size() * rows_per_block_ * stride_ * sizeof(Half) +
+    return blocks_.size() * rows_per_block() * stride_ * sizeof(Half) +
            blocks_.capacity() * sizeof(blocks_[0]);
 }
 
 void RowStore::reserve(std::size_t rows) {
-    const std::size_t needed = (rows + rows_per_block_ - 1) / rows_per_block_;
-    const std::size_t size_bytes = rows_per_block_ * stride_ * sizeof(Half);
+    const std::size_t needed = (rows + rows_per_block() - 1) / rows_per_block();
+    const std::size_t size_bytes = rows_per_block() * stride_ * sizeof(Half);
     while (blocks_.size() < needed) {
         void* block = ::operator new(size_bytes, std::align_val_t{kRowAlign});
         std::memset(block, 0, size_bytes);
@@ -55,7 +54,7 @@ void RowStore::remove(std::size_t index) noexcept {
     wipe(last, stride_ * sizeof(Half));
     --size_;
     // One empty block stays, so that adding and removing at an edge does not allocate each time.
-    const std::size_t used = (size_ + rows_per_block_ - 1) / rows_per_block_;
+    const std::size_t used = (size_ + rows_per_block() - 1) / rows_per_block();
     while (blocks_.size() > used + 1 || (size_ == 0 && !blocks_.empty())) blocks_.pop_back();
 }
 

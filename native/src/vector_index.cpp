@@ -206,8 +206,11 @@ Hits VectorIndex::search(Span<float> queries, std::size_t k,
         for (std::size_t q = 0; q < hits.queries; ++q) {
             TopK& top = best[q];
             dot_rows(rows, count, padded[q], rows_.stride(), scores);
+            float bar = top.bar();
             for (std::size_t i = 0; i < count; ++i) {
-                if (scores[i] >= top.bar()) top.offer({scores[i], ids_[numbers[i]]});
+                if (scores[i] < bar) continue;
+                top.offer({scores[i], ids_[numbers[i]]});
+                bar = top.bar();
             }
         }
     }

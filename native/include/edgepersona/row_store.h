@@ -22,12 +22,13 @@ class RowStore {
 
     std::size_t stride() const { return stride_; }
     std::size_t size() const { return size_; }
-    std::size_t rows_per_block() const { return rows_per_block_; }
+    std::size_t rows_per_block() const { return std::size_t{1} << block_shift_; }
     std::size_t memory_bytes() const;
 
     const Half* row(std::size_t index) const { return const_cast<RowStore*>(this)->row(index); }
     Half* row(std::size_t index) {
-        return blocks_[index / rows_per_block_].get() + index % rows_per_block_ * stride_;
+        return blocks_[index >> block_shift_].get() +
+               (index & (rows_per_block() - 1)) * stride_;
     }
 
     // Makes room, so that the next push_back calls up to `rows` in all cannot fail.
@@ -44,7 +45,7 @@ class RowStore {
     };
 
     std::size_t stride_;
-    std::size_t rows_per_block_;
+    unsigned block_shift_;  // a division for every row would show in a search's time
     std::size_t size_ = 0;
     std::vector<std::unique_ptr<Half, Free>> blocks_;
 };

@@ -5,7 +5,8 @@
 //     Hits hits = index.search({query, 384}, 10);
 //
 // It owns its rows, kept as halves; what is handed in is only borrowed for the call.
-// Any thread may call anything: searches run side by side, add and remove run alone.
+// Any thread may call anything: searches run side by side, add and remove run alone. The scan is
+// exact and bound by memory; a graph (graph.h) is to take over where there are too many rows.
 // A call that throws changed nothing. Throws InvalidInput for what cannot be used.
 #pragma once
 
