@@ -14,7 +14,7 @@ from edgepersona.cli.options import (
     utf8,
 )
 from edgepersona.cli.terminal import is_interactive, say, say_json
-from edgepersona.records import Record, checked
+from edgepersona.records import Record, check_text, checked
 
 if TYPE_CHECKING:
     import argparse
@@ -44,9 +44,12 @@ def register(commands: Commands) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     only_title = args.text is None and args.title and is_interactive()
+    text = "" if only_title else read_text(args.text, what="the text")
+    if not args.title:
+        check_text(text, what="the text")
     record = checked(
         Record(
-            text="" if only_title else read_text(args.text, what="the text"),
+            text=text,
             title=args.title,
             date=args.date,
             source=args.source,

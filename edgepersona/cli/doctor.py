@@ -210,4 +210,4 @@ def _in_words(value: Any) -> str:
         return ", ".join(f"{name} {_in_words(v)}" for name, v in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
-    return str(value) or "not installed"
+    return str(value) or "none"

@@ -46,6 +46,11 @@ def register(commands: Commands) -> None:
         choices=["int8", "fp32"],
         help="of the embedder (default: int8)",
     )
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="leave a whole bundle as it is, unless it is an older make of the same models",
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: the default bundle")
     add_json_option(parser)
 
@@ -67,7 +72,7 @@ def _run(args: argparse.Namespace) -> int:
             raise
         missing = "edgepersona_export" if error.name.startswith("edgepersona_") else error.name
         raise ExportError(
-            f"{missing} is not installed: run pip install 'edgepersona[export]'"
+            f"{missing} is not installed: run pip install 'edgepersona[cpu,export]'"
         ) from None
     except KeyboardInterrupt:
         raise InterruptedByUserError(f"interrupted; {out} is as it was before") from None

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgepersona.cli.errors import InterruptedByUserError
+from edgepersona.cli.errors import InterruptedByUserError, UsageError
 from edgepersona.cli.options import (
     add_bundle_option,
     add_command,
@@ -51,6 +51,10 @@ def register(commands: Commands) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from edgepersona.importers import KINDS
+
+    if args.kind not in ("auto", *KINDS):
+        raise UsageError(f"--kind {args.kind!r}: expected auto, {', '.join(KINDS)}")
     with open_profile(args, create=True) as profile:
         before = len(profile)
         try:

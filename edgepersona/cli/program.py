@@ -46,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except SystemExit as end:  # how argparse ends: with the help, or with wrong usage
         return end.code if isinstance(end.code, int) else 2
+    except KeyboardInterrupt:
+        return _fail("interrupted; what was stored before is kept")
     except BrokenPipeError:
         _drop_output()
         return 1
@@ -62,8 +64,6 @@ def _run(args: argparse.Namespace) -> int:
         args.parser.error(one_line(error))
     except EdgePersonaError as error:
         return _fail(str(error))
-    except KeyboardInterrupt:
-        return _fail("interrupted; what was stored before is kept")
     return status
 
 

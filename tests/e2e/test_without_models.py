@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 
 import pytest
@@ -124,3 +125,16 @@ def test_models_that_are_not_there_cannot_be_exported(program, tmp_path):
 def test_an_unknown_preset_is_named(program, tmp_path):
     error = program("export", "--preset", "nonsense", "--out", tmp_path / "bundle").error
     assert "nonsense" in error or "pip install 'edgepersona[export]'" in error
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
+def test_closed_streams_are_no_error(program, stored, closed):
+    command = f'"$0" -m edgepersona profile show --profile "$1" {closed}'
+    ended = subprocess.run(
+        ["/bin/sh", "-c", command, sys.executable, stored],
+        env=program.env,
+        capture_output=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")

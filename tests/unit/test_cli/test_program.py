@@ -46,6 +46,7 @@ def test_every_command_helps_with_an_example(run, command):
         ["ask", "tea", "--instruction", ""],
         ["ask", "tea", "--task", "title", "--instruction", "Shout."],
         ["chat", "--strategy", "magic"],
+        ["import", "here", "--kind", "magic"],
         ["profile"],
         ["profile", "show", "--profile", ""],
         ["forget"],

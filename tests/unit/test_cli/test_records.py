@@ -49,8 +49,8 @@ def test_add_keeps_every_field(run):
 @pytest.mark.parametrize(
     ("argv", "stdin", "message"),
     [
-        ([""], b"", "is empty"),
-        ([], b" \n", "is empty"),
+        ([""], b"", "the text is empty"),
+        ([], b" \n", "the text is empty"),
         ([], b"a\0b", "NUL"),
         ([], b"caf\xe9 au lait", "byte 0xe9 at position 3"),
         ([], b"x" * (MAX_TEXT_BYTES + 1), "more than 1,048,576 bytes"),
