@@ -19,12 +19,16 @@ def bundle(home):
     ):
         (home / "bundle" / name).parent.mkdir(parents=True, exist_ok=True)
         (home / "bundle" / name).write_bytes(b"no model")
-    embedder = {"ndim": NDIM, "max_tokens": 8, "pooling": "mean", "pad_id": 0}
-    sizes = {"layers": 1, "kv_heads": 1, "head_dim": 1, "hidden": 1, "vocab": 4}
+    sizes = {"layers": 1, "kv_heads": 1, "head_dim": 1, "hidden": 1, "vocab": 4, "context": 8}
     variant = {"target": "cpu", "precision": "int8", "path": "generator/cpu-int8/model.onnx"}
     manifest = {
         "embedder": {
-            **embedder,
+            "source": "none",
+            "precision": "fp32",
+            "ndim": NDIM,
+            "max_tokens": 8,
+            "pooling": "mean",
+            "pad_id": 0,
             "document_prefix": "",
             "query_prefix": "",
             "path": "embedder/model.onnx",
@@ -32,6 +36,12 @@ def bundle(home):
         },
         "generator": {
             **sizes,
+            "source": "none",
+            "chat_template": "",
+            "bos_token": "",
+            "eos_token": "",
+            "stop_tokens": [0],
+            "tokenizer": "embedder/model.onnx",
             "embeddings": "generator/embeddings.bin",
             "variants": [{**variant, "files": []}],
         },
