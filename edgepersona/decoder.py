@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from edgepersona.bundle import Bundle
 from edgepersona.errors import BundleError, InputError
+from edgepersona.manifest import Variant
 from edgepersona.runtime import Binding, Session, aligned_empty
 
 _CACHE_STEP = 64
@@ -24,13 +25,13 @@ class Decoder:
     def __init__(
         self, bundle: Bundle, *, threads: int | None = None, session: Session | None = None
     ) -> None:
-        manifest = bundle.manifest["generator"]
-        self.layers: int = manifest["layers"]
-        self.kv_heads: int = manifest["kv_heads"]
-        self.head_dim: int = manifest["head_dim"]
-        self.hidden: int = manifest["hidden"]
-        self.vocab: int = manifest["vocab"]
-        self.table = _map_table(bundle, manifest["embeddings"], (self.vocab, self.hidden))
+        spec = bundle.generator
+        self.layers = spec.layers
+        self.kv_heads = spec.kv_heads
+        self.head_dim = spec.head_dim
+        self.hidden = spec.hidden
+        self.vocab = spec.vocab
+        self.table = _map_table(bundle, spec.embeddings, (self.vocab, self.hidden))
         self.session = session or _open_session(bundle, threads)
         self.provider = self.session.provider
 
@@ -112,17 +113,17 @@ def log_probs(decoder: Decoder, ids: list[int]) -> NDArray[np.float32]:
 
 def _open_session(bundle: Bundle, threads: int | None) -> Session:
     variant = _choose_variant(bundle)
-    for name in variant["files"]:
+    for name in variant.files:
         bundle.file(name)
-    return Session(bundle.file(variant["path"]), target="cpu", threads=threads)
+    return Session(bundle.file(variant.path), target=variant.target, threads=threads)
 
 
-def _choose_variant(bundle: Bundle) -> dict[str, Any]:
-    variants: list[dict[str, Any]] = bundle.manifest["generator"]["variants"]
+def _choose_variant(bundle: Bundle) -> Variant:
+    variants = bundle.generator.variants
     for variant in variants:
-        if variant["target"] == "cpu":
+        if variant.target == "cpu":
             return variant
-    found = ", ".join(v["target"] for v in variants) or "none"
+    found = ", ".join(variant.target for variant in variants) or "none"
     raise BundleError(f"{bundle.path}: no generator for target cpu (found: {found})")
 
 

@@ -31,18 +31,15 @@ class Embedder:
     """
 
     def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
-        manifest = bundle.manifest["embedder"]
+        spec = bundle.embedder
         self.hash = bundle.embedder_hash
-        self.ndim: int = manifest["ndim"]
-        self._max_tokens: int = manifest["max_tokens"]
-        self._pooling: str = manifest["pooling"]
-        self._pad_id: int = manifest["pad_id"]
-        self._prefixes = {
-            "document": manifest["document_prefix"],
-            "query": manifest["query_prefix"],
-        }
-        self._tokenizer = Tokenizer(bundle.file(manifest["tokenizer"]))
-        self._session = Session(bundle.file(manifest["path"]), target="cpu", threads=threads)
+        self.ndim = spec.ndim
+        self._max_tokens = spec.max_tokens
+        self._pooling = spec.pooling
+        self._pad_id = spec.pad_id
+        self._prefixes = {"document": spec.document_prefix, "query": spec.query_prefix}
+        self._tokenizer = Tokenizer(bundle.file(spec.tokenizer))
+        self._session = Session(bundle.file(spec.path), target="cpu", threads=threads)
         self.provider = self._session.provider
 
     def encode(self, texts: Sequence[str], *, role: str = "document") -> NDArray[np.float32]:

@@ -68,15 +68,13 @@ class Generator:
     def __init__(
         self, bundle: Bundle, *, threads: int | None = None, max_context: int = 4096
     ) -> None:
-        manifest = bundle.manifest["generator"]
+        spec = bundle.generator
         self.hash = bundle.generator_hash
-        self.context: int = min(max_context, manifest["context"])
-        self.tokenizer = Tokenizer(bundle.file(manifest["tokenizer"]))
-        self.stop_tokens = frozenset(manifest["stop_tokens"])
+        self.context = min(max_context, spec.context)
+        self.tokenizer = Tokenizer(bundle.file(spec.tokenizer))
+        self.stop_tokens = frozenset(spec.stop_tokens)
         self._template = ChatTemplate(
-            manifest["chat_template"],
-            bos_token=manifest["bos_token"],
-            eos_token=manifest["eos_token"],
+            spec.chat_template, bos_token=spec.bos_token, eos_token=spec.eos_token
         )
         self.decoder = Decoder(bundle, threads=threads)
 

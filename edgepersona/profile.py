@@ -31,8 +31,8 @@ _ALL = Filter()
 class Encoder(Protocol):
     """What a profile needs of an embedder."""
 
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return one L2-normalised vector a text, float32 (n, ndim)."""
+    def encode(self, texts: Sequence[str], *, role: str = "document") -> NDArray[np.float32]:
+        """Return one L2-normalised vector a text, float32 (n, ndim); role: document or query."""
 
 
 class Profile:
@@ -81,7 +81,7 @@ class Profile:
             Path(path),
             key=key,
             embedder_hash=bundle.embedder_hash,
-            ndim=int(bundle.manifest["embedder"]["ndim"]),
+            ndim=bundle.embedder.ndim,
             create=create,
         )
         return cls(
@@ -178,7 +178,7 @@ class Profile:
     ) -> list[Hit]:
         """Return up to ``k`` records near ``query`` in meaning or in words, best first."""
         check_text(query, what="the query")
-        vector = self._loaded_embedder().encode([query])[0]
+        vector = self._loaded_embedder().encode([query], role="query")[0]
         return self._loaded_index().search(query, vector, k, filter)
 
     def stream(

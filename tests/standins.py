@@ -26,7 +26,7 @@ class WordEmbedder:
     def __init__(self) -> None:
         self.encoded: list[str] = []
 
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def encode(self, texts: Sequence[str], *, role: str = "document") -> NDArray[np.float32]:
         self.encoded += texts
         return np.stack([_direction(text) for text in texts])
 

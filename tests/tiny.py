@@ -15,6 +15,18 @@ TEMPLATE = (
 )
 CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 STOP = 2
+EMBEDDER = {
+    "path": "embedder/model.onnx",
+    "tokenizer": "embedder/tokenizer.json",
+    "source": "none",
+    "precision": "fp32",
+    "ndim": 32,
+    "max_tokens": 16,
+    "pooling": "mean",
+    "pad_id": 0,
+    "query_prefix": "",
+    "document_prefix": "",
+}
 
 
 def write_tokenizer(folder: Path) -> int:
@@ -62,6 +74,7 @@ def write_bundle(folder: Path, model, *, precision: str = "fp32") -> Bundle:
     write_embeddings(model, folder / "generator/embeddings.f16")
     assert shape["vocab"] == vocab
     generator = {
+        "source": "tiny",
         "tokenizer": "generator/tokenizer.json",
         "embeddings": "generator/embeddings.f16",
         "context": shape["max_positions"],
@@ -79,7 +92,7 @@ def write_bundle(folder: Path, model, *, precision: str = "fp32") -> Bundle:
         ],
         **{k: shape[k] for k in ("layers", "hidden", "kv_heads", "head_dim", "vocab")},
     }
-    write_manifest(folder, {"embedder": {"ndim": 32}, "generator": generator})
+    write_manifest(folder, {"embedder": EMBEDDER, "generator": generator})
     return Bundle.open(folder)
 
 

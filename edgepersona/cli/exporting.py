@@ -66,7 +66,7 @@ def _run(args: argparse.Namespace) -> int:
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # the libraries' bars: no use in a log
     try:
-        report = _export(args, out)
+        kept, report = _export(args, out)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] == "edgepersona":
             raise
@@ -77,15 +77,18 @@ def _run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         raise InterruptedByUserError(f"interrupted; {out} is as it was before") from None
     if args.json:
-        say_json({"bundle": str(report.bundle.path), "checks": _checks(report)})
+        checks = _checks(report) if report else []
+        say_json({"bundle": str(out), "kept": kept, "checks": checks})
     else:
-        say(report.table())
-        say(f"\nbundle: {report.bundle.path}")
+        if report:
+            say(report.table() + "\n")
+        say(f"bundle: {out}{' (kept as it is)' if kept else ''}")
     return 0
 
 
-def _export(args: argparse.Namespace, out: Path) -> Report:
-    from edgepersona_export.pipeline import ExportOptions, export_bundle
+def _export(args: argparse.Namespace, out: Path) -> tuple[bool, Report | None]:
+    """Return whether the bundle that lay there was kept, and else what was measured."""
+    from edgepersona_export.pipeline import ExportOptions, export_bundle, kept_bundle
 
     embedder, llm = _models(args)
     options = ExportOptions(
@@ -96,7 +99,9 @@ def _export(args: argparse.Namespace, out: Path) -> Report:
         embedder_precision=args.embedder_precision,
         target=args.target,
     )
-    return export_bundle(options, log=note)
+    if args.keep and kept_bundle(options):
+        return True, None
+    return False, export_bundle(options, log=note)
 
 
 def _models(args: argparse.Namespace) -> tuple[str | Path, str | Path]:

@@ -16,13 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edgepersona
-from edgepersona.bundle import MANIFEST, Bundle, write_manifest
+from edgepersona.bundle import MANIFEST, Bundle, hash_file, write_manifest
 from edgepersona.errors import BundleError, ExportError
 from edgepersona_export import generator as generators
 from edgepersona_export import verify
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from edgepersona_export.embedder import Precision
+
+# Read when tqdm loads, which transformers does: its bars would run through our lines.
+os.environ.setdefault("TQDM_DISABLE", "1")
 
 
 RECIPE = 1
@@ -37,7 +42,7 @@ class ExportOptions:
     llm: str | Path
     out: Path
     precision: str = "int8"
-    embedder_precision: str = "int8"
+    embedder_precision: Precision = "int8"
     target: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -58,8 +63,12 @@ class Report:
         return verify.table(self.checks)
 
 
-def current_bundle(options: ExportOptions) -> Bundle | None:
-    """Return the bundle at ``options.out`` if it is whole and what this export would make."""
+def kept_bundle(options: ExportOptions) -> Bundle | None:
+    """Return the bundle at ``options.out`` where there is no reason to make it again.
+
+    That is a whole one, unless it came from the same models by another recipe: one that somebody
+    made from models of their own is theirs to replace.
+    """
     from edgepersona_export.presets import locate
 
     try:
@@ -67,8 +76,10 @@ def current_bundle(options: ExportOptions) -> Bundle | None:
         bundle.verify()
     except BundleError:
         return None
-    embedder, llm = locate(str(options.embedder)), locate(str(options.llm))
-    return bundle if bundle.manifest.get("inputs") == _inputs(embedder, llm, options) else None
+    wanted = _inputs(locate(str(options.embedder)), locate(str(options.llm)), options)
+    made_from = bundle.manifest.get("inputs", {})
+    same_models = all(made_from.get(part) == wanted[part] for part in ("embedder", "llm"))
+    return bundle if made_from == wanted or not same_models else None
 
 
 def export_bundle(
@@ -106,18 +117,25 @@ def export_bundle(
 
 
 def _inputs(embedder: Path, llm: Path, options: ExportOptions) -> dict[str, Any]:
-    """Say what a bundle is made from, by name and size: a change of either asks for a new one."""
+    """Say what a bundle is made from, and how: a change of either asks for a new one."""
     return {
         "recipe": RECIPE,
-        "embedder": _sizes(embedder),
-        "llm": _sizes(llm),
+        "embedder": _hashes(embedder),
+        "llm": _hashes(llm),
         "precisions": [options.target, options.precision, options.embedder_precision],
     }
 
 
-def _sizes(source: Path) -> dict[str, int]:
-    files = [source] if source.is_file() else sorted(f for f in source.rglob("*") if f.is_file())
-    return {f.name: f.stat().st_size for f in files if f.suffix not in (".pyc", ".py")}
+def _hashes(source: Path) -> dict[str, str]:
+    if source.is_file():
+        return {source.name: hash_file(source)}
+    files = sorted(f for f in source.rglob("*") if f.is_file() and f.suffix != ".pyc")
+    return {f.relative_to(source).as_posix(): hash_file(f) for f in files}
+
+
+def _label(source: Path) -> str:
+    """Name a model for people: the file, or the folder and the one it lies in."""
+    return source.name if source.is_file() else "/".join(source.parts[-2:])
 
 
 def _stage_embedder(source: Path, stage: Path, options: ExportOptions) -> dict[str, Any]:
@@ -127,7 +145,7 @@ def _stage_embedder(source: Path, stage: Path, options: ExportOptions) -> dict[s
     return {
         "path": "embedder/model.onnx",
         "tokenizer": "embedder/tokenizer.json",
-        "source": source.name,
+        "source": _label(source),
         **asdict(info),
     }
 
@@ -144,7 +162,7 @@ def _stage_generator(
     if not tokens.chat_template:
         raise ExportError(f"{source}: has no chat template; an instruction-tuned model is needed")
     return {
-        "source": source.name,
+        "source": _label(source),
         "tokenizer": "generator/tokenizer.json",
         "embeddings": f"generator/{generators.EMBEDDINGS}",
         "layers": shape["layers"],
@@ -172,11 +190,10 @@ def _verify(
     embedder: Path, model: PreTrainedModel, stage: Path, options: ExportOptions
 ) -> list[verify.Check]:
     """Measure what was staged through the runtime itself, as an application will use it."""
-    from edgepersona_export.embedder import reference_embeddings
-
     from edgepersona.decoder import log_probs
     from edgepersona.embedder import Embedder
     from edgepersona.generator import Generator
+    from edgepersona_export.embedder import reference_embeddings
 
     bundle = Bundle.open(stage)
     checks = verify.check_embedder(
@@ -244,6 +261,7 @@ def _staging(out: Path) -> Iterator[Path]:
     """Give a temporary sibling of ``out``, which is gone afterwards whatever happens."""
     out.parent.mkdir(parents=True, exist_ok=True)
     stage = out.parent / f".{out.name}.partial"
+    _recover(out)
     # Left by an export that was killed: never taken for whole, so free to be removed.
     shutil.rmtree(stage, ignore_errors=True)
     try:
@@ -259,8 +277,7 @@ def _staging(out: Path) -> Iterator[Path]:
 def _publish(stage: Path, out: Path) -> None:
     """Put ``stage`` at ``out`` by renaming; the bundle that lay there goes last."""
     _sync(stage)
-    old = out.parent / f".{out.name}.old"
-    shutil.rmtree(old, ignore_errors=True)
+    old = _old(out)
     if out.exists():
         out.rename(old)
     try:
@@ -269,15 +286,40 @@ def _publish(stage: Path, out: Path) -> None:
         if old.exists():
             old.rename(out)
         raise
+    _sync_folder(out.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _recover(out: Path) -> None:
+    """Undo what an export left that was killed between its two renames."""
+    old = _old(out)
+    if old.exists() and not out.exists():
+        old.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _old(out: Path) -> Path:
+    return out.parent / f".{out.name}.old"
 
 
 def _sync(folder: Path) -> None:
     """Write files through to the disk: after a power cut a renamed folder must not be hollow."""
-    for file in folder.rglob("*"):
-        if file.is_file():
-            with file.open("rb") as stream:
+    for path in [folder, *folder.rglob("*")]:
+        if path.is_dir():
+            _sync_folder(path)
+        else:
+            path.chmod(0o644)  # onnx writes its weights for their owner alone
+            with path.open("rb") as stream:
                 os.fsync(stream.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":  # elsewhere a folder cannot be opened, and needs no sync
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager

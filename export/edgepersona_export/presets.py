@@ -102,7 +102,7 @@ def _from_hub(name: str) -> Path:
         from huggingface_hub.errors import HFValidationError
     except ImportError as error:
         raise ExportError(
-            f"{lost}: huggingface_hub is missing; run: pip install 'edgepersona[export]'"
+            f"{lost}: huggingface_hub is missing; run: pip install 'edgepersona[cpu,export]'"
         ) from error
     # Offline, unreachable, unknown and gated are all OSErrors there; HF_HUB_OFFLINE is heeded.
     try:

@@ -118,13 +118,13 @@ def test_a_folder_that_cannot_be_written(program, stored):
 def test_models_that_are_not_there_cannot_be_exported(program, tmp_path):
     models = ("--embedder", "nobody/no-such-model", "--llm", tmp_path / "no-such.gguf")
     error = program("export", *models, "--out", tmp_path / "bundle").error
-    assert "nobody/no-such-model" in error or "pip install 'edgepersona[export]'" in error
+    assert "nobody/no-such-model" in error or "pip install 'edgepersona[cpu,export]'" in error
     assert sorted(os.listdir(tmp_path)) == ["home"]
 
 
 def test_an_unknown_preset_is_named(program, tmp_path):
     error = program("export", "--preset", "nonsense", "--out", tmp_path / "bundle").error
-    assert "nonsense" in error or "pip install 'edgepersona[export]'" in error
+    assert "nonsense" in error or "pip install 'edgepersona[cpu,export]'" in error
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")

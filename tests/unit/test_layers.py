@@ -19,7 +19,7 @@ LAYERS = [
     {"strategies"},
     {"embedder", "generator", "index", "store"},
     {"decoder", "layout", "database"},
-    {"runtime", "text", "bundle", "sampling", "prompt"},
+    {"runtime", "text", "bundle", "manifest", "sampling", "prompt"},
     {"records", "errors", "_native", "_sampling"},
 ]
 RANK = {name: rank for rank, names in enumerate(reversed(LAYERS)) for name in names}
