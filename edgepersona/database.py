@@ -39,8 +39,6 @@ CREATE TABLE record (
 CREATE INDEX record_date ON record (date);
 CREATE INDEX record_added ON record (added);
 CREATE TABLE vector (row INTEGER PRIMARY KEY REFERENCES record, data BLOB NOT NULL) STRICT;
-CREATE TABLE import_state (source TEXT PRIMARY KEY, position INTEGER NOT NULL)
-    STRICT, WITHOUT ROWID;
 CREATE VIRTUAL TABLE record_fts USING fts5 (
     title, text, content='record', content_rowid='row',
     tokenize="{" ".join(f"'{part}'" if " " in part else part for part in TOKENIZER)}"

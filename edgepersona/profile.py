@@ -119,28 +119,19 @@ class Profile:
         """A number that moves with every change of a record."""
         return self._store.generation
 
-    def add(
-        self, records: Iterable[Record | str], *, position: tuple[str, int] | None = None
-    ) -> AddResult:
+    def add(self, records: Iterable[Record | str]) -> AddResult:
         """Store ``records``, all of them or none, and return when they are on disk.
 
         A plain string is the text of a record. One that is there already is left as it is. All
         are held in memory and stored in one transaction: hand a long history over in batches.
-        ``position`` is a source and how far an import of it came, kept in the same transaction.
         Raises InputError where a record cannot be stored, or its id is taken by other content.
         """
         if isinstance(records, (str, Record)):
             raise InputError("add takes a list of records, and was given one: put it in a list")
         batch = [checked(Record(item) if isinstance(item, str) else item) for item in records]
-        new = 0
         missing = self._store.missing(batch)
-        if missing or position is not None:
-            new = self._store.add(missing, self._encode(missing), position=position).new
+        new = self._store.add(missing, self._encode(missing)).new if missing else 0
         return AddResult(tuple(record.id for record in batch), new)
-
-    def import_position(self, source: str) -> int:
-        """Return how far an import of ``source`` came, 0 where there was none."""
-        return self._store.import_state(source)
 
     def update(self, record: Record) -> None:
         """Put ``record`` in the place of the stored one with its id; InputError if none is."""

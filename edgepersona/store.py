@@ -95,18 +95,11 @@ class Store:
 
     # Changes
 
-    def add(
-        self,
-        records: Sequence[Record],
-        vectors: NDArray[np.float32],
-        *,
-        position: tuple[str, int] | None = None,
-    ) -> AddResult:
+    def add(self, records: Sequence[Record], vectors: NDArray[np.float32]) -> AddResult:
         """Store ``records`` (checked, with ids) and their ``vectors``, float32 (n, ndim).
 
-        A record that is there already stays as it is. ``position`` is a source and how far an
-        import of it came, kept in the same transaction. Raises InputError where an id is taken
-        by other content.
+        A record that is there already stays as it is. Raises InputError where an id is taken by
+        other content.
         """
         data = self._as_blobs(vectors, len(records))
         with self._writing("add") as database:
@@ -114,9 +107,6 @@ class Store:
             if fresh:
                 chosen = [(records[i], data[i]) for i in fresh]
                 _insert(database, chosen, self._advance(database))
-            if position is not None:
-                sql = "INSERT OR REPLACE INTO import_state VALUES (?, ?)"
-                database.execute(sql, position)
         return AddResult(tuple(record.id for record in records), len(fresh))
 
     def update(self, record: Record, vector: NDArray[np.float32]) -> None:
@@ -322,12 +312,6 @@ class Store:
             raise InputError(f"{key!r} is the store's own: choose another key")
         with self._writing("change") as database:
             database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
-
-    def import_state(self, source: str) -> int:
-        """Return how far an import of ``source`` came, 0 where there was none."""
-        sql = "SELECT position FROM import_state WHERE source = ?"
-        with self._reading() as database:
-            return int(database.execute(sql, (source,)).get or 0)
 
     def integrity_check(self) -> tuple[str, ...]:
         """Read all of the file; return what is wrong with it, nothing where all is well."""

@@ -20,7 +20,7 @@ def main() -> None:
         for i in range(start, sys.maxsize):
             batch = [Record(f"text {i} part {part} " * 20, id=f"{i}.{part}") for part in range(3)]
             vectors = embedder.encode([record.id for record in batch])
-            store.add(batch, vectors, position=("source", i))
+            store.add(batch, vectors)
             if i % 5 == 4:
                 store.delete([f"{i - 1}.1"])
                 print(f"- {i - 1}.1", flush=True)

@@ -269,17 +269,13 @@ def test_the_generation_moves_with_every_change(store, embedder) -> None:
     assert store.generation == seen[-1]
 
 
-def test_the_import_position_moves_with_the_records(store, embedder) -> None:
-    assert store.import_state("mail") == 0
+def test_adding_what_is_there_or_nothing_leaves_the_generation(store, embedder) -> None:
     record = checked(Record("one"))
-    store.add([record], embedder.encode(["one"]), position=("mail", 7))
-    assert store.import_state("mail") == 7
-    with pytest.raises(InputError):
-        store.add([Record("two", id=record.id)], embedder.encode(["x"]), position=("mail", 8))
-    assert store.import_state("mail") == 7
+    store.add([record], embedder.encode(["one"]))
     before = store.generation
-    store.add([], np.empty((0, NDIM), np.float32), position=("mail", 9))
-    assert (store.import_state("mail"), store.generation) == (9, before)
+    assert store.add([record], embedder.encode(["one"])).new == 0
+    assert store.add([], np.empty((0, NDIM), np.float32)).ids == ()
+    assert store.generation == before
 
 
 def test_an_interrupt_midway_stores_nothing(store, embedder) -> None:
