@@ -27,6 +27,25 @@ EMBEDDER = {
     "query_prefix": "",
     "document_prefix": "",
 }
+"""What a manifest says of an embedder that is there in name only."""
+
+GENERATOR = {
+    "source": "none",
+    "tokenizer": "generator/tokenizer.json",
+    "embeddings": "generator/embeddings.f16",
+    "layers": 1,
+    "hidden": 2,
+    "kv_heads": 1,
+    "head_dim": 2,
+    "vocab": 2,
+    "context": 16,
+    "chat_template": TEMPLATE,
+    "bos_token": "",
+    "eos_token": "",
+    "stop_tokens": [1],
+    "variants": [],
+}
+"""The same of a generator, for those who load none."""
 
 
 def write_tokenizer(folder: Path) -> int:

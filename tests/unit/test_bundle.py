@@ -10,25 +10,9 @@ import pytest
 
 from edgepersona.bundle import Bundle, write_manifest
 from edgepersona.errors import BundleError
-from tests import tiny
+from tests.tiny import EMBEDDER, GENERATOR
 
 FILES = {"embedder/model.onnx": b"graph", "generator/embeddings.f16": b"\0" * 8}
-GENERATOR = {
-    "source": "none",
-    "tokenizer": "generator/tokenizer.json",
-    "embeddings": "generator/embeddings.f16",
-    "layers": 1,
-    "hidden": 2,
-    "kv_heads": 1,
-    "head_dim": 2,
-    "vocab": 2,
-    "context": 16,
-    "chat_template": tiny.TEMPLATE,
-    "bos_token": "",
-    "eos_token": "",
-    "stop_tokens": [1],
-    "variants": [],
-}
 
 
 @pytest.fixture
@@ -37,13 +21,13 @@ def folder(tmp_path: Path) -> Path:
     for name, content in FILES.items():
         (folder / name).parent.mkdir(parents=True)
         (folder / name).write_bytes(content)
-    write_manifest(folder, {"embedder": tiny.EMBEDDER, "generator": GENERATOR})
+    write_manifest(folder, {"embedder": EMBEDDER, "generator": GENERATOR})
     return folder
 
 
 def _rewrite(folder: Path, **changes: object) -> None:
     """Write a manifest that is sound in its own hash, whatever it says."""
-    manifest = {"embedder": tiny.EMBEDDER, "generator": GENERATOR, **changes}
+    manifest = {"embedder": EMBEDDER, "generator": GENERATOR, **changes}
     write_manifest(folder, manifest)
 
 
@@ -113,8 +97,8 @@ def test_a_link_out_of_the_folder_is_refused(folder: Path, tmp_path: Path) -> No
     ("changes", "where"),
     [
         ({"embedder": None}, "embedder: expected an object, found nothing"),
-        ({"embedder": {**tiny.EMBEDDER, "ndim": "32"}}, "embedder.ndim: expected a whole number"),
-        ({"embedder": {**tiny.EMBEDDER, "ndim": -1}}, "embedder.ndim: expected a whole number"),
+        ({"embedder": {**EMBEDDER, "ndim": "32"}}, "embedder.ndim: expected a whole number"),
+        ({"embedder": {**EMBEDDER, "ndim": -1}}, "embedder.ndim: expected a whole number"),
         ({"generator": {**GENERATOR, "stop_tokens": 1}}, "generator.stop_tokens: expected a list"),
         ({"generator": {**GENERATOR, "variants": [1]}}, r"variants\[0\]: expected an object"),
         ({"generator": {}}, "generator.source: expected a text, found nothing"),

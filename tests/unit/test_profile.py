@@ -14,11 +14,12 @@ from edgepersona.errors import BundleError, InputError, ProfileError
 from edgepersona.profile import Profile, embedded_text
 from edgepersona.records import Filter, Record, content_id
 from tests.standins import NDIM, NumpyVectors, WordEmbedder
+from tests.tiny import EMBEDDER, GENERATOR
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-MANIFEST = {"embedder": {"ndim": NDIM}, "generator": {}}
+MANIFEST = {"embedder": {**EMBEDDER, "ndim": NDIM}, "generator": GENERATOR}
 
 
 @pytest.fixture
@@ -85,14 +86,6 @@ def test_a_generator_is_taken_and_its_failure_stores_nothing(profile) -> None:
     assert len(profile) == 0
     assert profile.add(str(i) for i in range(5)).new == 5
     assert profile.add([]).ids == ()
-
-
-def test_the_import_position_is_kept_with_the_records(profile) -> None:
-    profile.add(["one"], position=("mail", 3))
-    assert profile.import_position("mail") == 3
-    profile.add(["one"], position=("mail", 4))
-    assert profile.import_position("mail") == 4
-    assert profile.import_position("other") == 0
 
 
 def test_update_replaces_and_embeds_again_only_what_differs(profile, embedder) -> None:
@@ -171,7 +164,7 @@ def test_open_takes_a_bundle_or_its_path(tmp_path, bundle) -> None:
 
 def test_a_bundle_with_another_embedder_is_refused(tmp_path, bundle) -> None:
     Profile.open(tmp_path / "profile.db", bundle).close()
-    write_manifest(bundle, {**MANIFEST, "embedder": {"ndim": NDIM, "pooling": "cls"}})
+    write_manifest(bundle, {**MANIFEST, "embedder": {**MANIFEST["embedder"], "pooling": "cls"}})
     with pytest.raises(ProfileError, match="made with embedder"):
         Profile.open(tmp_path / "profile.db", bundle)
 
