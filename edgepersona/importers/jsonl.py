@@ -34,7 +34,7 @@ def read(path: Path, *, user: str | None, author: str | None) -> Iterator[Item]:
 
 def size_hint(path: Path, *, user: str | None, author: str | None) -> int | None:
     """Count the lines of a file that is not too large."""
-    return None if _is_list(path) else count(path, b"\n")
+    return None if _is_list(path) else count(path, b"\n", ends=True)
 
 
 def _items(path: Path, user: str | None) -> Iterator[Item]:

@@ -86,17 +86,22 @@ def too_long(limit_bytes: int) -> str:
     return f"longer than {limit_bytes:,} bytes"
 
 
-def count(path: Path, mark: bytes) -> int | None:
-    """Count a mark in a file where that is cheap: None above 256 MiB, unpacked."""
-    found, seen, tail = 0, 0, b""
+def count(path: Path, mark: bytes, *, ends: bool = False) -> int | None:
+    """Count a mark in a file where that is cheap: None above 256 MiB, unpacked.
+
+    Where the mark ``ends`` what is counted, a last one without it counts too.
+    """
+    found, seen, held, ended = 0, 0, b"", True
     with open_source(path) as stream:
         while seen <= _MAX_COUNTED_BYTES:
             chunk, damage = read_chunk(stream)
             if damage:
                 return None
             if not chunk:
-                return found
+                return found + (ends and not ended)
             seen += len(chunk)
-            found += (tail + chunk).count(mark)
-            tail = chunk[len(chunk) - len(mark) + 1 :] if len(mark) > 1 else b""
+            joined = held + chunk
+            found += joined.count(mark)
+            ended = joined.endswith(mark)
+            held = joined[max(len(joined) - len(mark) + 1, 0) :]
     return None

@@ -123,6 +123,17 @@ def test_one_user_needs_no_choice(tmp_path: Path) -> None:
     assert len(list(read(file, user="5"))) == 1
 
 
+@pytest.mark.parametrize(
+    ("content", "size"),
+    [(b"", 0), (b"{}\n", 1), (b"{}\n{}", 2), (b"{}", 1)],
+)
+def test_size_hint_counts_a_last_line_without_its_end(
+    tmp_path: Path, content: bytes, size: int
+) -> None:
+    (tmp_path / "f.jsonl").write_bytes(content)
+    assert size_hint(tmp_path / "f.jsonl", "jsonl") == size
+
+
 def test_size_hint_counts_lines_and_gives_up_on_a_list(tmp_path: Path) -> None:
     assert size_hint(lines(tmp_path / "f.jsonl", {"text": "a"}, {"text": "b"}), "jsonl") == 2
     (tmp_path / "f.json").write_text('[{"text": "a"}]')
