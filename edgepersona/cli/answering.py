@@ -127,7 +127,7 @@ def _prompt_text(stream: Stream, args: argparse.Namespace) -> str:
     from edgepersona.text import Tokenizer
 
     bundle = Bundle.open(bundle_path(args))
-    tokenizer = Tokenizer(bundle.file(bundle.manifest["generator"]["tokenizer"]))
+    tokenizer = Tokenizer(bundle.file(bundle.generator.tokenizer))
     return "".join(
         tokenizer.decode(part) if isinstance(part, list) else f"[{len(part)} soft vectors]"
         for part in stream.layout.parts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -108,12 +109,13 @@ def _native() -> dict[str, Any]:
 
 
 def _onnxruntime() -> dict[str, Any]:
-    from edgepersona.runtime import available_providers
+    from edgepersona.runtime import available_providers, onnxruntime
 
-    return {
-        "providers": list(available_providers()),
-        "telemetry": "off" if os.environ.get("ORT_DISABLE_TELEMETRY") == "1" else "on",
-    }
+    # The variable counts when onnxruntime loads: what others have loaded may not have seen it.
+    ours = onnxruntime.cache_info().currsize or "onnxruntime" not in sys.modules
+    providers = available_providers()
+    off = ours and os.environ.get("ORT_DISABLE_TELEMETRY") == "1"
+    return {"providers": list(providers), "telemetry": "off" if off else "not known to be off"}
 
 
 def _bundle(args: argparse.Namespace, found: Findings, opened: list[Bundle]) -> dict[str, Any]:
@@ -143,29 +145,39 @@ def _bundle(args: argparse.Namespace, found: Findings, opened: list[Bundle]) -> 
 
 def _plan(bundle: Bundle, found: Findings) -> dict[str, Any]:
     """Load both models, and say where they run: a provider may be there and not load."""
-    from edgepersona.decoder import Decoder
-    from edgepersona.embedder import Embedder
     from edgepersona.runtime import physical_cores
 
-    embedder, generator = bundle.manifest["embedder"], bundle.manifest["generator"]
     plan: dict[str, Any] = {"threads": physical_cores()}
-    parts: tuple[tuple[str, Callable[[], Any], dict[str, Any]], ...] = (
-        ("embedder", lambda: Embedder(bundle), embedder),
-        ("generator", lambda: Decoder(bundle), generator["variants"][0]),
-    )
-    for name, load, about in parts:
+    for name, look in (("embedder", _embedder_plan), ("generator", _generator_plan)):
         try:
-            provider = load().provider
+            plan[name] = look(bundle)
         except EdgePersonaError as error:
             found.problems.append(one_line(error))
-            continue
-        plan[name] = {
-            "model": bundle.manifest[name].get("source", ""),
-            "target": about.get("target", "cpu"),
-            "precision": about.get("precision", ""),
-            "provider": provider,
-        }
     return plan
+
+
+def _embedder_plan(bundle: Bundle) -> dict[str, Any]:
+    from edgepersona.embedder import Embedder
+
+    spec = bundle.embedder
+    return {
+        "model": spec.source,
+        "target": "cpu",
+        "precision": spec.precision,
+        "provider": Embedder(bundle).provider,
+    }
+
+
+def _generator_plan(bundle: Bundle) -> dict[str, Any]:
+    from edgepersona.decoder import Decoder, _choose_variant
+
+    variant = _choose_variant(bundle)
+    return {
+        "model": bundle.generator.source,
+        "target": variant.target,
+        "precision": variant.precision,
+        "provider": Decoder(bundle).provider,
+    }
 
 
 def _profile(args: argparse.Namespace, found: Findings, bundle: list[Bundle]) -> dict[str, Any]:

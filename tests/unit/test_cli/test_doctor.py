@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import pytest
 
+import edgepersona.decoder
 from edgepersona.bundle import write_manifest
 from edgepersona.store import Store
 from tests.standins import EMBEDDER_HASH, NDIM
+from tests.tiny import EMBEDDER, GENERATOR
 
 
 @pytest.fixture
@@ -15,36 +20,14 @@ def bundle(home):
     for name in (
         "embedder/model.onnx",
         "generator/cpu-int8/model.onnx",
-        "generator/embeddings.bin",
+        "generator/embeddings.f16",
     ):
         (home / "bundle" / name).parent.mkdir(parents=True, exist_ok=True)
         (home / "bundle" / name).write_bytes(b"no model")
-    sizes = {"layers": 1, "kv_heads": 1, "head_dim": 1, "hidden": 1, "vocab": 4, "context": 8}
     variant = {"target": "cpu", "precision": "int8", "path": "generator/cpu-int8/model.onnx"}
     manifest = {
-        "embedder": {
-            "source": "none",
-            "precision": "fp32",
-            "ndim": NDIM,
-            "max_tokens": 8,
-            "pooling": "mean",
-            "pad_id": 0,
-            "document_prefix": "",
-            "query_prefix": "",
-            "path": "embedder/model.onnx",
-            "tokenizer": "embedder/model.onnx",
-        },
-        "generator": {
-            **sizes,
-            "source": "none",
-            "chat_template": "",
-            "bos_token": "",
-            "eos_token": "",
-            "stop_tokens": [0],
-            "tokenizer": "embedder/model.onnx",
-            "embeddings": "generator/embeddings.bin",
-            "variants": [{**variant, "files": []}],
-        },
+        "embedder": {**EMBEDDER, "tokenizer": "embedder/model.onnx"},
+        "generator": {**GENERATOR, "variants": [{**variant, "files": []}]},
         "verification": [{"name": "cosine", "passed": True}],
     }
     write_manifest(home / "bundle", manifest)
@@ -64,7 +47,7 @@ def test_doctor_with_nothing_there_says_what_to_do(run):
 
 
 def test_doctor_finds_every_damaged_file(run, bundle):
-    for name in ("embedder/model.onnx", "generator/embeddings.bin"):
+    for name in ("embedder/model.onnx", "generator/embeddings.f16"):
         (bundle / name).write_bytes(b"no m0del")
     found = run("doctor", "--json").json
     assert found["bundle"]["files_damaged"] == 2
@@ -93,3 +76,36 @@ def test_doctor_reports_models_that_do_not_load(run, bundle):
     assert any("is no tokenizer" in problem for problem in found["problems"])
     assert any("model.onnx: cannot be loaded" in problem for problem in found["problems"])
     assert found["plan"].keys() == {"threads"}
+
+
+def test_doctor_reports_the_variant_that_runs_here(run, bundle, monkeypatch):
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    (cpu,) = manifest["generator"]["variants"]
+    other = {**cpu, "target": "cuda", "precision": "fp16"}
+    parts = {"embedder": EMBEDDER, "generator": {**GENERATOR, "variants": [other, cpu]}}
+    write_manifest(bundle, parts)
+    loaded = SimpleNamespace(provider="CPUExecutionProvider")
+    monkeypatch.setattr(edgepersona.decoder, "Decoder", lambda bundle: loaded)
+    assert run("doctor", "--json").json["plan"]["generator"] == {
+        "model": "none",
+        "target": "cpu",
+        "precision": "int8",
+        "provider": "CPUExecutionProvider",
+    }
+
+
+@pytest.mark.parametrize(
+    ("loaded_early", "telemetry"), [(False, "off"), (True, "not known to be off")]
+)
+def test_doctor_calls_telemetry_off_only_where_the_runtime_loaded_it(
+    tmp_path, loaded_early, telemetry
+):
+    (tmp_path / "onnxruntime.py").write_text("get_available_providers = lambda: []")
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r});"
+        + "import onnxruntime;" * loaded_early
+        + "from edgepersona.cli.doctor import _onnxruntime;"
+        "print(_onnxruntime()['telemetry'], end='')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == telemetry
