@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import apsw
 import numpy as np
 
-from edgepersona.database import TOKENIZER, damaged, open_database, transaction, translated
+from edgepersona.database import damaged, open_database, transaction, translated
 from edgepersona.errors import InputError, ProfileError
+from edgepersona.fulltext import FullText
 from edgepersona.records import AddResult, Filter, Record
 
 if TYPE_CHECKING:
@@ -26,9 +27,7 @@ _BLOCK = 4096
 _NOT_FINITE = 0x7C00  # the exponent of an infinity or a NaN in fp16
 _LAST_ROW = (1 << 63) - 1
 _PAGE = 256
-_MAX_TERMS = 64
 _FIELDS = "id, text, title, date, source, kind"
-_INDEX = "INSERT INTO record_fts (rowid, title, text) VALUES (?, ?, ?)"
 _OWN_KEYS = ("embedder_hash", "ndim", "generation")
 
 
@@ -56,8 +55,7 @@ class Store:
         self._database: apsw.Connection | None = database
         self._lock = threading.RLock()
         self._unclean = True  # the journal may hold text that a killed process had deleted
-        database.execute("CREATE VIRTUAL TABLE temp.term USING fts5vocab (main, record_fts, row)")
-        self._tokenize = database.fts5_tokenizer(TOKENIZER[0], list(TOKENIZER[1:]))
+        self._full_text = FullText(database)
 
     @classmethod
     def open(
@@ -105,8 +103,9 @@ class Store:
         with self._writing("add") as database:
             fresh = self._fresh(database, records)
             if fresh:
-                chosen = [(records[i], data[i]) for i in fresh]
-                _insert(database, chosen, self._advance(database))
+                chosen = [records[i] for i in fresh]
+                rows = _insert(database, chosen, [data[i] for i in fresh], self._advance(database))
+                self._full_text.add(zip(rows, chosen, strict=True))
         return AddResult(tuple(record.id for record in records), len(fresh))
 
     def update(self, record: Record, vector: NDArray[np.float32]) -> None:
@@ -119,15 +118,15 @@ class Store:
             row, old = found
             if old == record:
                 return
-            _unindex(database, row, old)
+            self._full_text.remove(row, old)
             database.execute(
                 "UPDATE record SET text = ?, title = ?, date = ?, source = ?, kind = ?, added = ?"
                 " WHERE row = ?",
                 (*_content(record), self._advance(database), row),
             )
             database.execute("UPDATE vector SET data = ? WHERE row = ?", (data, row))
-            database.execute(_INDEX, (row, record.title, record.text))
-            self._forget_words(database, [old])
+            self._full_text.add([(row, record)])
+            self._full_text.forget([old])
             self._unclean = True
         self._scrub()
 
@@ -142,13 +141,13 @@ class Store:
                 found = self._find(database, name)
                 if found is not None:
                     row, old = found
-                    _unindex(database, row, old)
+                    self._full_text.remove(row, old)
                     database.execute("DELETE FROM vector WHERE row = ?", (row,))
                     database.execute("DELETE FROM record WHERE row = ?", (row,))
                     deleted.append(old)
             if deleted:
                 self._advance(database)
-                self._forget_words(database, deleted)
+                self._full_text.forget(deleted)
                 self._unclean = True
         self._scrub()
         return len(deleted)
@@ -281,22 +280,9 @@ class Store:
         Any text is a valid query. A word of a title counts twice.
         """
         where, values = _where(filter)
-        within = f"AND +rowid IN (SELECT row FROM record WHERE {' AND '.join(where)})"
-        # The + keeps SQLite from asking the full-text index about one row after the other.
-        sql = (
-            "SELECT rowid, -bm25(record_fts, 2.0, 1.0) AS score FROM record_fts"
-            f" WHERE record_fts MATCH ? {within if where else ''}"
-            " ORDER BY score DESC, rowid LIMIT ?"
-        )
-        with self._reading() as database:
-            terms = self._terms(database, query)
-            if not terms or k < 1:
-                return []
-            expression = " OR ".join(f'"{term}"' for term in terms)
-            found: list[tuple[Any, ...]] = database.execute(
-                sql, (expression, *values, k)
-            ).fetchall()
-        return [(row, score) for row, score in found]
+        within = f"SELECT row FROM record WHERE {' AND '.join(where)}" if where else ""
+        with self._reading():
+            return self._full_text.match(query, k, within=within, values=values)
 
     # State beside the records
 
@@ -325,9 +311,8 @@ class Store:
                 ]
                 if database.execute(counts).get:
                     problems.append("records and vectors differ in number")
-            with self._writing("check") as database:
-                check = "INSERT INTO record_fts (record_fts, rank) VALUES ('integrity-check', 1)"
-                database.execute(check)
+            with self._writing("check"):
+                self._full_text.check()
         except ProfileError as error:
             problems.append(str(error))
         return tuple(problems)
@@ -449,72 +434,25 @@ class Store:
         name, text, title, date, source, kind = values
         return Record(text, title, date, source, kind, name)
 
-    def _forget_words(self, database: apsw.Connection, deleted: Sequence[Record]) -> None:
-        """Rebuild the full-text index where it still spells a word that is gone.
-
-        FTS5 takes the words of a deleted row out of its pages, but what separates the pages is
-        the beginning of a word, and stays.
-        """
-        sql = "SELECT CAST(term AS BLOB) FROM record_fts_idx"
-        found: list[tuple[Any, ...]] = database.execute(sql).fetchall()
-        separators = {term[1:] for (term,) in found}  # the first byte names the index
-        words = {
-            word.encode() for old in deleted for word in self._words(f"{old.title} {old.text}")
-        }
-        starts = {word[:n] for word in words for n in range(1, len(word) + 1)} & separators
-        sql = "SELECT CAST(term AS BLOB) FROM temp.term WHERE term >= CAST(? AS TEXT) LIMIT 1"
-        for start in starts:
-            living: Any = database.execute(sql, (start,)).get
-            if living is None or not living.startswith(start):
-                database.execute("INSERT INTO record_fts (record_fts) VALUES ('rebuild')")
-                return
-
-    def _words(self, text: str) -> list[str]:
-        """Return the words of ``text`` as the full-text index has them, each once."""
-        words: Any = self._tokenize(
-            text.encode(errors="replace"),
-            apsw.FTS5_TOKENIZE_DOCUMENT,
-            None,
-            include_offsets=False,
-            include_colocated=False,
-        )
-        return list(dict.fromkeys(words))
-
-    def _terms(self, database: apsw.Connection, query: str) -> list[str]:
-        """Return the words of ``query`` that tell records apart, the rarest first."""
-        tokens = self._words(query)
-        counts: dict[str, int] = {}
-        for token in tokens:
-            sql = "SELECT doc FROM temp.term WHERE term = ?"
-            counts[token] = database.execute(sql, (token,)).get or 0
-        present = sorted((token for token in counts if counts[token]), key=counts.__getitem__)
-        # BM25 gives nothing to a word that half of the records have, and reading it is slow.
-        telling = [token for token in present if 2 * counts[token] <= self.count()]
-        return (telling or present)[:_MAX_TERMS]
-
 
 def _insert(
-    database: apsw.Connection, chosen: Sequence[tuple[Record, bytes]], generation: int
-) -> None:
+    database: apsw.Connection, records: Sequence[Record], data: Sequence[bytes], generation: int
+) -> range:
+    """Store new records and their vectors; return their rows."""
     first = 1 + (database.execute("SELECT max(row) FROM record").get or 0)
-    rows = list(enumerate(chosen, first))
+    rows = range(first, first + len(records))
     database.executemany(
         "INSERT INTO record (row, id, text, title, date, source, kind, added)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        ((row, record.id, *_content(record), generation) for row, (record, _) in rows),
+        (
+            (row, record.id, *_content(record), generation)
+            for row, record in zip(rows, records, strict=True)
+        ),
     )
     database.executemany(
-        "INSERT INTO vector (row, data) VALUES (?, ?)", ((row, data) for row, (_, data) in rows)
+        "INSERT INTO vector (row, data) VALUES (?, ?)", zip(rows, data, strict=True)
     )
-    database.executemany(_INDEX, ((row, record.title, record.text) for row, (record, _) in rows))
-
-
-def _unindex(database: apsw.Connection, row: int, old: Record) -> None:
-    """Take a record out of the full-text index, which needs the text that it was given."""
-    database.execute(
-        "INSERT INTO record_fts (record_fts, rowid, title, text) VALUES ('delete', ?, ?, ?)",
-        (row, old.title, old.text),
-    )
+    return rows
 
 
 def _content(record: Record) -> tuple[str, str, str, str, str]:

@@ -1,0 +1,111 @@
+"""The full-text index of a profile: finds records by their words, and forgets words entirely."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import apsw
+
+from edgepersona.database import TOKENIZER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from edgepersona.records import Record
+
+_MAX_TERMS = 64
+
+
+class FullText:
+    """The FTS5 table of one connection, whose owner sees to transactions and locking."""
+
+    def __init__(self, database: apsw.Connection) -> None:
+        database.execute("CREATE VIRTUAL TABLE temp.term USING fts5vocab (main, record_fts, row)")
+        self._database = database
+        self._tokenize = database.fts5_tokenizer(TOKENIZER[0], list(TOKENIZER[1:]))
+
+    def add(self, rows: Iterable[tuple[int, Record]]) -> None:
+        """Take in the words of records that are new at their rows."""
+        self._database.executemany(
+            "INSERT INTO record_fts (rowid, title, text) VALUES (?, ?, ?)",
+            ((row, record.title, record.text) for row, record in rows),
+        )
+
+    def remove(self, row: int, old: Record) -> None:
+        """Take a record out; FTS5 needs the very text that it was given."""
+        self._database.execute(
+            "INSERT INTO record_fts (record_fts, rowid, title, text) VALUES ('delete', ?, ?, ?)",
+            (row, old.title, old.text),
+        )
+
+    def forget(self, removed: Sequence[Record]) -> None:
+        """Rebuild the index where it still spells a word that is gone with ``removed``.
+
+        FTS5 takes the words of a deleted row out of its pages, but what separates the pages is
+        the beginning of a word, and stays.
+        """
+        sql = "SELECT CAST(term AS BLOB) FROM record_fts_idx"
+        found: list[tuple[Any, ...]] = self._database.execute(sql).fetchall()
+        separators = {term[1:] for (term,) in found}  # the first byte names the index
+        words = {
+            word.encode() for old in removed for word in self._words(f"{old.title} {old.text}")
+        }
+        starts = {word[:n] for word in words for n in range(1, len(word) + 1)} & separators
+        sql = "SELECT CAST(term AS BLOB) FROM temp.term WHERE term >= CAST(? AS TEXT) LIMIT 1"
+        for start in starts:
+            living: Any = self._database.execute(sql, (start,)).get
+            if living is None or not living.startswith(start):
+                self._database.execute("INSERT INTO record_fts (record_fts) VALUES ('rebuild')")
+                return
+
+    def match(
+        self, query: str, k: int, *, within: str = "", values: Sequence[str] = ()
+    ) -> list[tuple[int, float]]:
+        """Return up to ``k`` (row, BM25 score) for the words of ``query``, best first.
+
+        ``within`` is a statement that selects the rows to choose from, with its ``values``. A
+        word of a title counts twice.
+        """
+        terms = self._terms(query)
+        if not terms or k < 1:
+            return []
+        # The + keeps SQLite from asking the full-text index about one row after the other.
+        sql = (
+            "SELECT rowid, -bm25(record_fts, 2.0, 1.0) AS score FROM record_fts"  # noqa: S608
+            f" WHERE record_fts MATCH ? {f'AND +rowid IN ({within})' if within else ''}"
+            " ORDER BY score DESC, rowid LIMIT ?"
+        )
+        expression = " OR ".join(f'"{term}"' for term in terms)
+        found: list[tuple[Any, ...]] = self._database.execute(
+            sql, (expression, *values, k)
+        ).fetchall()
+        return [(row, score) for row, score in found]
+
+    def check(self) -> None:
+        """Compare the index with the records; raises apsw.CorruptError where they differ."""
+        self._database.execute(
+            "INSERT INTO record_fts (record_fts, rank) VALUES ('integrity-check', 1)"
+        )
+
+    def _words(self, text: str) -> list[str]:
+        """Return the words of ``text`` as the index has them, each once."""
+        words: Any = self._tokenize(
+            text.encode(errors="replace"),
+            apsw.FTS5_TOKENIZE_DOCUMENT,
+            None,
+            include_offsets=False,
+            include_colocated=False,
+        )
+        return list(dict.fromkeys(words))
+
+    def _terms(self, query: str) -> list[str]:
+        """Return the words of ``query`` that tell records apart, the rarest first."""
+        sql = "SELECT doc FROM temp.term WHERE term = ?"
+        counts: dict[str, int] = {
+            word: self._database.execute(sql, (word,)).get or 0 for word in self._words(query)
+        }
+        present = sorted((word for word in counts if counts[word]), key=counts.__getitem__)
+        records: int = self._database.execute("SELECT count(*) FROM record").get
+        # BM25 gives nothing to a word that half of the records have, and reading it is slow.
+        telling = [word for word in present if 2 * counts[word] <= records]
+        return (telling or present)[:_MAX_TERMS]
