@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import argparse
 import ast
+import json
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 import apsw
 import pytest
 
 import edgepersona
+from edgepersona.bundle import write_manifest
 from edgepersona.cli.program import _parser
+from edgepersona.manifest import EmbedderSpec, FileEntry, GeneratorSpec, Variant
 from edgepersona.profile import Profile
 from edgepersona.store import Store
+from edgepersona_export.verify import Check
 from tests.standins import EMBEDDER_HASH, NDIM, NumpyVectors, WordEmbedder
 
 ROOT = Path(__file__).parents[2]
@@ -88,6 +93,13 @@ def describes(text: str, table: str, column: str) -> bool:
         return bool(re.search(rf"^\| `{table}` \|.*`{column}`", text, re.MULTILINE))
     as_rows = "| column |" in section[0]
     return (f"\n| `{column}` |" if as_rows else f"`{column}`") in section[0]
+
+
+def manifest_rows() -> list[tuple[str, str]]:
+    """Return the rows of the table that lists the keys of bundle.json."""
+    text = (ROOT / "docs" / "format.md").read_text("utf-8")
+    section = text[text.index("### bundle.json") : text.index("### Hashes")]
+    return re.findall(r"^\| (`.+?`) \| (.*) \|$", section, re.MULTILINE)
 
 
 def anchors(page: Path) -> set[str]:
@@ -190,13 +202,34 @@ def test_every_index_and_own_key_of_a_profile_is_described(store: Store, tmp_pat
     assert [name for name in wanted if name not in text] == []
 
 
-def test_every_key_of_a_manifest_is_described(bundle_folder: Path) -> None:
-    from edgepersona.bundle import Bundle
+@pytest.mark.parametrize(
+    ("part", "kind"), [("embedder", EmbedderSpec), ("generator", GeneratorSpec)]
+)
+def test_every_key_that_is_read_of_a_model_has_its_row(part: str, kind: type) -> None:
+    documented: set[str] = set()
+    for row in manifest_rows():
+        if row[0].startswith(f"`{part}."):
+            documented |= set(re.findall(r"\.(\w+)(?:\[\])?`", row[0]))
+    assert [f.name for f in fields(kind) if f.name not in documented] == []
 
-    text = (ROOT / "docs" / "format.md").read_text("utf-8")
-    manifest = Bundle.open(bundle_folder).manifest
-    keys = [*manifest, *(key for part in ("embedder", "generator") for key in manifest[part])]
-    assert [key for key in keys if not re.search(rf"`[\w.]*\b{key}\b[\w.\[\]]*`", text)] == []
+
+def test_every_other_key_of_a_manifest_is_described(tmp_path: Path) -> None:
+    write_manifest(tmp_path, {"created_by": "", "inputs": {}, "verification": []})
+    keys = json.loads((tmp_path / "bundle.json").read_text("utf-8"))
+    first = [row[0] for row in manifest_rows()]
+    assert [key for key in keys if not any(cell.startswith(f"`{key}") for cell in first)] == []
+    members = {
+        "generator.variants[]": [f.name for f in fields(Variant)],
+        "files": [f.name for f in fields(FileEntry)],
+        "verification[]": [*(f.name for f in fields(Check)), "passed"],
+    }
+    described = {row[0].strip("`"): row[1] for row in manifest_rows()}
+    assert [
+        f"{key}.{name}"
+        for key, names in members.items()
+        for name in names
+        if f"`{name}`" not in described[key]
+    ] == []
 
 
 def test_the_readmes_program_runs(bundle_folder: Path, tmp_path: Path, capsys) -> None:
