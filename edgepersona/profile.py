@@ -40,7 +40,18 @@ class Profile:
 
     A change is on disk when the method that made it returns. Models are loaded when they are
     first needed: to list or delete records loads none. May be used from several threads, and by
-    several processes at once.
+    several processes at once. The README has this in a whole program::
+
+        with Profile.open("me.db", default_bundle_path(), key="a passphrase") as profile:
+            shed = Record("The key to the shed hangs in the blue box.", date="2026-03-02")
+            added = profile.add(["I take my tea at four.", shed])  # on disk when this returns
+            for hit in profile.search("where is the key", k=3, filter=Filter(since="2026")):
+                print(hit.score, hit.record.text)
+            params = SamplingParams(max_new_tokens=60)
+            stream = profile.stream(Task("Where is the key?"), params=params)
+            for piece in stream:
+                print(piece, end="", flush=True)
+            print(stream.result.records)  # the ids of the records that stood in the prompt
     """
 
     def __init__(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import ast
+import inspect
 import json
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import textwrap
 import tomllib
 from dataclasses import fields
 from pathlib import Path
@@ -244,6 +246,15 @@ def test_the_readmes_program_runs(bundle_folder: Path, tmp_path: Path, capsys) -
     )
     assert left.count() == 1
     left.close()
+
+
+def test_the_example_in_profiles_docstring_is_of_the_readmes_program() -> None:
+    assert Profile.__doc__ is not None
+    example = inspect.cleandoc(Profile.__doc__).partition("::\n\n")[2]
+    readme = README.read_text("utf-8").splitlines()
+    compile(textwrap.dedent(example), "Profile", "exec")
+    assert len(example.splitlines()) > 3
+    assert [line for line in textwrap.dedent(example).splitlines() if line not in readme] == []
 
 
 def test_the_readmes_program_opens_no_socket(bundle_folder: Path, tmp_path: Path) -> None:
