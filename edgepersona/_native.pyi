@@ -1,5 +1,7 @@
 """The native core (C++)."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,3 +22,35 @@ class VectorIndex:
     def memory_bytes(self) -> int: ...
 
 def build_info() -> dict[str, object]: ...
+
+class StepCache:
+    """The KV caches of one sequence, a pair a layer, float32 (1, kv_heads, capacity, head_dim)."""
+
+    def __init__(
+        self, keys: list[NDArray[np.float32]], values: list[NDArray[np.float32]]
+    ) -> None: ...
+
+class StepDecoder:
+    """One token at a time through a Llama-like model on 8-bit weights.
+
+    ``weights``: ``layers`` (a dict a layer), ``final_norm``, ``head``, ``rope_cos``, ``rope_sin``;
+    a matrix is a pair (codes uint8 (n, width), scales float32 (n, blocks)). Nothing is copied.
+    """
+
+    def __init__(
+        self,
+        weights: dict[str, Any],
+        *,
+        heads: int,
+        kv_heads: int,
+        head_dim: int,
+        norm_eps: float,
+        threads: int,
+    ) -> None: ...
+    def step(
+        self,
+        cache: StepCache,
+        embedding: NDArray[np.float32],
+        position: int,
+        logits: NDArray[np.float32],
+    ) -> None: ...

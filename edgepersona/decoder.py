@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from edgepersona.bundle import Bundle
 from edgepersona.errors import BundleError, InputError
 from edgepersona.manifest import Variant
-from edgepersona.runtime import Binding, Session, aligned_empty
+from edgepersona.runtime import Binding, Session, aligned_empty, physical_cores
+from edgepersona.stepper import open_stepper, step_cache
 
 _CACHE_STEP = 64
 """A cache holds a multiple of this many positions."""
@@ -32,7 +33,10 @@ class Decoder:
         self.hidden = spec.hidden
         self.vocab = spec.vocab
         self.table = _map_table(bundle, spec.embeddings, (self.vocab, self.hidden))
-        self.session = session or _open_session(bundle, threads)
+        self.variant = choose_variant(bundle)
+        threads = threads or physical_cores()
+        self.session = session or _open_session(bundle, self.variant, threads)
+        self.stepper = None if session else open_stepper(bundle, self.variant, threads)
         self.provider = self.session.provider
 
     def embed(self, ids: list[int]) -> NDArray[np.float32]:
@@ -45,9 +49,9 @@ class Decoder:
 
 
 class DecodingState:
-    """The KV cache of one sequence, and the bindings that write it in place.
+    """The KV cache of one sequence, written in place by prefill and by single steps alike.
 
-    The one-token binding is made once: a step then allocates nothing. Not for two threads at once.
+    What a step needs is bound once: it then allocates nothing. Not for two threads at once.
     """
 
     def __init__(self, decoder: Decoder, *, capacity: int) -> None:
@@ -65,7 +69,10 @@ class DecodingState:
         self._logits_from = np.zeros(1, np.int64)
         self._token = np.zeros((1, 1, decoder.hidden), np.float32)
         self._logits = np.zeros(decoder.vocab, np.float32)
-        self._step = self._bind(self._token, self._logits[None, None])
+        if decoder.stepper:
+            self._native = step_cache(self._cache, decoder.layers)
+        else:
+            self._step = self._bind(self._token, self._logits[None, None])
 
     def extend(self, vectors: NDArray[np.float32], *, every: bool = False) -> NDArray[np.float32]:
         """Read vectors (n, hidden); return the logits after the last or ``every``: (1|n, vocab)."""
@@ -79,17 +86,25 @@ class DecodingState:
     def step(self, token: int) -> NDArray[np.float32]:
         """Read one token; return the logits after it: (vocab,), valid until the next step."""
         self._token[0, 0] = self._decoder.table[token]
-        self._advance(1, self._step, 0)
+        if stepper := self._decoder.stepper:
+            self._make_room(1)
+            stepper.step(self._native, self._token[0, 0], self.length, self._logits)
+            self.length += 1
+        else:
+            self._advance(1, self._step, 0)
         return self._logits
 
     def _advance(self, n: int, binding: Binding, logits_from: int) -> None:
-        if self.length + n > self.capacity:
-            raise InputError(f"{self.length + n} tokens do not fit a cache of {self.capacity}")
+        self._make_room(n)
         self.length += n
         self._seqlens[0] = self.length - 1
         self._total[...] = self.length
         self._logits_from[0] = logits_from
         binding.run()
+
+    def _make_room(self, n: int) -> None:
+        if self.length + n > self.capacity:
+            raise InputError(f"{self.length + n} tokens do not fit a cache of {self.capacity}")
 
     def _bind(self, vectors: NDArray[np.float32], logits: NDArray[np.float32]) -> Binding:
         inputs: dict[str, NDArray[Any]] = {
@@ -111,14 +126,8 @@ def log_probs(decoder: Decoder, ids: list[int]) -> NDArray[np.float32]:
     return logits
 
 
-def _open_session(bundle: Bundle, threads: int | None) -> Session:
-    variant = _choose_variant(bundle)
-    for name in variant.files:
-        bundle.file(name)
-    return Session(bundle.file(variant.path), target=variant.target, threads=threads)
-
-
-def _choose_variant(bundle: Bundle) -> Variant:
+def choose_variant(bundle: Bundle) -> Variant:
+    """Return the variant that runs on this machine; BundleError where the bundle has none."""
     variants = bundle.generator.variants
     for variant in variants:
         if variant.target == "cpu":
@@ -127,9 +136,16 @@ def _choose_variant(bundle: Bundle) -> Variant:
     raise BundleError(f"{bundle.path}: no generator for target cpu (found: {found})")
 
 
+def _open_session(bundle: Bundle, variant: Variant, threads: int) -> Session:
+    for name in variant.files:
+        bundle.file(name)
+    return Session(bundle.file(variant.path), target=variant.target, threads=threads)
+
+
 def _map_table(bundle: Bundle, name: str, shape: tuple[int, int]) -> NDArray[np.float16]:
     """Map the float16 embedding table: only the rows of tokens in use are ever read."""
     file = bundle.file(name)
     if file.stat().st_size != 2 * shape[0] * shape[1]:
         raise BundleError(f"{file}: has not the size of a float16 table {shape}")
-    return np.memmap(file, dtype="<f2", mode="r", shape=shape)
+    # A plain view: indexing the memmap itself makes a new Python object of its class each time.
+    return np.asarray(np.memmap(file, dtype="<f2", mode="r", shape=shape))

@@ -27,11 +27,15 @@ class EmbedderSpec:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One compiled form of the generator."""
+    """One compiled form of the generator; ``step`` says where the native core finds its weights.
+
+    An empty ``step`` is a variant that ONNX Runtime takes single tokens through as well.
+    """
 
     target: str
     precision: str
     path: str
+    step: str
     files: tuple[str, ...]
 
 

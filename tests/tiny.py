@@ -106,6 +106,7 @@ def write_bundle(folder: Path, model, *, precision: str = "fp32") -> Bundle:
                 "target": "cpu",
                 "precision": precision,
                 "path": f"{variant}/model.onnx",
+                "step": f"{variant}/step.json" if precision == "int8" else "",
                 "files": [f"{variant}/model.onnx", f"{variant}/model.onnx.data"],
             }
         ],

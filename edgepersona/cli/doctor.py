@@ -169,9 +169,9 @@ def _embedder_plan(bundle: Bundle) -> dict[str, Any]:
 
 
 def _generator_plan(bundle: Bundle) -> dict[str, Any]:
-    from edgepersona.decoder import Decoder, _choose_variant
+    from edgepersona.decoder import Decoder, choose_variant
 
-    variant = _choose_variant(bundle)
+    variant = choose_variant(bundle)
     return {
         "model": bundle.generator.source,
         "target": variant.target,

@@ -59,6 +59,7 @@ def build(
     tokens in the cache after this call minus one; ``total_sequence_length`` int32 (), that number;
     ``logits_from`` int64 (1,), the first of the s positions whose logits are wanted; and for each
     layer ``past_key_values.i.key`` and ``.value`` float32 (1, kv_heads, capacity, head_dim).
+    Weights are named by what they are, such as ``layers.0.qkv.codes``.
 
     Outputs: ``logits`` float32 (1, s - logits_from, vocab) and ``present.i.key``/``.value``, to be
     bound to the memory of the inputs: attention then writes new rows in place.
@@ -67,14 +68,17 @@ def build(
     graph.add_rope_tables(shape)
     hidden, branch = "inputs_embeds", ""
     for i, layer in enumerate(layers):
-        hidden, normed = graph.add_norm(hidden, branch, layer.attention_norm, shape.norm_eps)
+        at, eps = f"layers.{i}", shape.norm_eps
+        hidden, normed = graph.add_norm(
+            f"{at}.attention_norm", hidden, branch, layer.attention_norm, eps
+        )
         branch = graph.attention(i, normed, layer, shape)
-        hidden, normed = graph.add_norm(hidden, branch, layer.mlp_norm, shape.norm_eps)
-        branch = graph.mlp(normed, layer)
+        hidden, normed = graph.add_norm(f"{at}.mlp_norm", hidden, branch, layer.mlp_norm, eps)
+        branch = graph.mlp(at, normed, layer)
     # Only the positions asked for reach the head: it is the largest matrix of a small model.
     hidden, branch = graph.tail(hidden), graph.tail(branch)
-    _, normed = graph.add_norm(hidden, branch, final_norm, shape.norm_eps)
-    graph.matmul(normed, head, output="logits")
+    _, normed = graph.add_norm("final_norm", hidden, branch, final_norm, shape.norm_eps)
+    graph.matmul("head", normed, head, output="logits")
     return graph.model(shape)
 
 
@@ -89,6 +93,7 @@ class _Graph:
 
     def matmul(
         self,
+        name: str,
         x: str,
         weight: NDArray[np.float32],
         bias: NDArray[np.float32] | None = None,
@@ -96,15 +101,18 @@ class _Graph:
         output: str = "",
     ) -> str:
         output = output or self._name()
+        bias_name = "" if bias is None else self._constant(bias, f"{name}_bias")
         if self._scheme is None:
-            self._plain_matmul(x, weight, bias, output)
+            self._plain_matmul(name, x, weight, bias_name, output)
         else:
-            self._block_matmul(x, weight, bias, output, self._scheme)
+            self._block_matmul(name, x, weight, bias_name, output, self._scheme)
         return output
 
-    def add_norm(self, x: str, y: str, weight: NDArray[np.float32], eps: float) -> tuple[str, str]:
+    def add_norm(
+        self, name: str, x: str, y: str, weight: NDArray[np.float32], eps: float
+    ) -> tuple[str, str]:
         """Return (x + y, its norm); without ``y``, (x, its norm)."""
-        scale, total, normed = self._constant(weight), self._name(), self._name()
+        scale, total, normed = self._constant(weight, name), self._name(), self._name()
         if y:
             skip = "SkipSimplifiedLayerNormalization"
             self._fused(skip, [x, y, scale], [normed, "", "", total], epsilon=eps)
@@ -115,7 +123,7 @@ class _Graph:
         return x, normed
 
     def attention(self, i: int, x: str, layer: LayerWeights, shape: DecoderShape) -> str:
-        qkv = self.matmul(x, layer.qkv, layer.qkv_bias)
+        qkv = self.matmul(f"layers.{i}.qkv", x, layer.qkv, layer.qkv_bias)
         past = [f"past_key_values.{i}.key", f"past_key_values.{i}.value"]
         lengths = ["seqlens_k", "total_sequence_length"]
         out = self._name()
@@ -129,16 +137,17 @@ class _Graph:
             rotary_interleaved=0,
             scale=shape.head_dim**-0.5,
         )
-        return self.matmul(out, layer.output)
+        return self.matmul(f"layers.{i}.output", out, layer.output)
 
-    def mlp(self, x: str, layer: LayerWeights) -> str:
-        gate = self.matmul(x, layer.gate)
-        up = self.matmul(x, layer.up)
+    def mlp(self, at: str, x: str, layer: LayerWeights) -> str:
+        # One product for both halves: each node costs the start and the end of its threads.
+        both = self.matmul(f"{at}.gate_up", x, np.concatenate([layer.gate, layer.up]))
+        gate, up, active, product = (self._name() for _ in range(4))
+        self._nodes.append(helper.make_node("Split", [both], [gate, up], axis=-1, num_outputs=2))
         # QuickGelu with alpha 1 is x·sigmoid(x): SiLU in one node instead of two.
-        active, product = self._name(), self._name()
         self._fused("QuickGelu", [gate], [active], alpha=1.0)
         self._node("Mul", [active, up], product)
-        return self.matmul(product, layer.down)
+        return self.matmul(f"{at}.down", product, layer.down)
 
     def tail(self, x: str) -> str:
         ends = self._constant(np.array([np.iinfo(np.int64).max]))
@@ -177,34 +186,29 @@ class _Graph:
         return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
     def _plain_matmul(
-        self, x: str, weight: NDArray[np.float32], bias: NDArray[np.float32] | None, output: str
+        self, name: str, x: str, weight: NDArray[np.float32], bias: str, output: str
     ) -> None:
-        product = output if bias is None else self._name()
-        self._node("MatMul", [x, self._constant(weight.T)], product)
-        if bias is not None:
-            self._node("Add", [product, self._constant(bias)], output)
+        product = self._name() if bias else output
+        self._node("MatMul", [x, self._constant(weight.T, f"{name}.weight")], product)
+        if bias:
+            self._node("Add", [product, bias], output)
 
     def _block_matmul(
-        self,
-        x: str,
-        weight: NDArray[np.float32],
-        bias: NDArray[np.float32] | None,
-        output: str,
-        scheme: Scheme,
+        self, name: str, x: str, weight: NDArray[np.float32], bias: str, output: str, scheme: Scheme
     ) -> None:
         n, k = weight.shape
-        blocks = quantize(weight, scheme)
-        inputs = [x, self._constant(blocks.values), self._constant(blocks.scales.reshape(-1))]
-        if bias is not None:
-            inputs += ["", "", self._constant(bias)]
+        fitted = scheme.fitted(k)
+        blocks = quantize(weight, fitted)
+        codes = self._constant(blocks.values, f"{name}.codes")
+        scales = self._constant(blocks.scales.reshape(-1), f"{name}.scales")
         self._fused(
             "MatMulNBits",
-            inputs,
+            [x, codes, scales, *(["", "", bias] if bias else [])],
             [output],
             K=k,
             N=n,
-            bits=scheme.bits,
-            block_size=scheme.block,
+            bits=fitted.bits,
+            block_size=fitted.block,
             # Activations in int8 too: the only level with fast 8-bit kernels.
             accuracy_level=4,
         )
@@ -218,8 +222,8 @@ class _Graph:
         """Add one of ONNX Runtime's own operators."""
         self._nodes.append(helper.make_node(kind, inputs, outputs, domain=_MICROSOFT, **attributes))
 
-    def _constant(self, value: NDArray[Any]) -> str:
-        name = self._name()
+    def _constant(self, value: NDArray[Any], name: str = "") -> str:
+        name = name or self._name()
         self._constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 

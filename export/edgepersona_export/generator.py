@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 
 SCHEMES: dict[str, Scheme | None] = {
     "fp32": None,
-    # Blocks of 128 are no faster where the hidden size is no multiple of 128 (their padding is read
-    # too) and lose twice as much, since activations are rounded in the same blocks.
-    "int8": Scheme(bits=8, block=64),
+    # Activations are rounded in the same blocks as weights, so wide ones lose more: 128 everywhere
+    # costs twice what this does, and where K is no multiple of 128 its padding is read too.
+    "int8": Scheme(bits=8, block=64, widest=128),
     "int4": Scheme(bits=4, block=32),
 }
 """Precision of an export → how weights are stored."""
@@ -31,6 +32,7 @@ SUPPORTED = ("llama", "mistral", "qwen2")
 """``model_type`` of the configurations this writer knows; SmolLM and SmolLM2 are llama."""
 
 EMBEDDINGS = "embeddings.f16"
+STEP = "step.json"
 
 
 def load_torch(source: Path) -> PreTrainedModel:
@@ -76,9 +78,31 @@ def write_generator(model: PreTrainedModel, out: Path, *, precision: str) -> dic
         str(out / "model.onnx"),
         save_as_external_data=True,
         location="model.onnx.data",
-        size_threshold=1024,
+        size_threshold=0,
     )
+    if precision == "int8":
+        (out / STEP).write_text(json.dumps(_step_index(out / "model.onnx", shape)), "utf-8")
     return asdict(shape)
+
+
+def _step_index(model: Path, shape: DecoderShape) -> dict[str, Any]:
+    """Say where the native step finds each weight in the graph's file, and of what shape."""
+    graph = onnx.load(str(model), load_external_data=False).graph
+    columns = {node.input[1]: node for node in graph.node if node.op_type == "MatMulNBits"}
+    rows = {
+        name.replace(".codes", ".scales"): next(a.i for a in node.attribute if a.name == "N")
+        for name, node in columns.items()
+    }
+    tensors = {}
+    for constant in graph.initializer:
+        where = {entry.key: entry.value for entry in constant.external_data}
+        dims = list(constant.dims)
+        if constant.name.endswith(".codes"):
+            dims = [dims[0], dims[1] * dims[2]]
+        elif constant.name in rows:
+            dims = [rows[constant.name], dims[0] // rows[constant.name]]
+        tensors[constant.name] = {"offset": int(where.get("offset", 0)), "shape": dims}
+    return {"heads": shape.heads, "norm_eps": shape.norm_eps, "tensors": tensors}
 
 
 def write_embeddings(model: PreTrainedModel, file: Path) -> None:

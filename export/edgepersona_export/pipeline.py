@@ -180,6 +180,7 @@ def _stage_generator(
                 "target": options.target,
                 "precision": options.precision,
                 "path": f"{variant}/model.onnx",
+                "step": f"{variant}/{generators.STEP}" if options.precision == "int8" else "",
                 "files": [f"{variant}/model.onnx", f"{variant}/model.onnx.data"],
             }
         ],

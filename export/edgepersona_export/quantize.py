@@ -10,10 +10,19 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Scheme:
-    """How one weight is stored: ``bits`` a value, one scale for ``block`` values along K."""
+    """How weights are stored: ``bits`` a value, one scale for ``block`` values along K.
+
+    Blocks are up to ``widest`` wide where K is a multiple of that: fewer scales to read.
+    """
 
     bits: int
     block: int
+    widest: int = 0
+
+    def fitted(self, k: int) -> Scheme:
+        """Return the scheme for weights with ``k`` columns."""
+        wide = bool(self.widest) and k % self.widest == 0
+        return Scheme(self.bits, self.widest if wide else self.block)
 
 
 @dataclass(frozen=True, slots=True)

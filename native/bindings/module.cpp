@@ -5,5 +5,6 @@ PYBIND11_MODULE(_native, module) {
     module.doc() = "The native core of edgepersona.";
     register_errors(module);
     register_vector_index(module);
+    register_step_decoder(module);
     register_build_info(module);
 }

@@ -18,7 +18,7 @@ LAYERS = [
     {"profile"},
     {"strategies"},
     {"embedder", "generator", "index", "store"},
-    {"decoder", "layout", "fulltext", "database"},
+    {"decoder", "layout", "stepper", "fulltext", "database"},
     {"runtime", "text", "bundle", "manifest", "sampling", "prompt"},
     {"records", "errors", "_native", "_sampling"},
 ]

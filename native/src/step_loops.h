@@ -1,0 +1,117 @@
+// Loops that the compiler vectorises well by itself, for each instruction set that includes this.
+// EP_TARGET names the set. Only the block product is written by hand, in the including file.
+
+namespace edgepersona {
+namespace {
+
+// exp(x) to a relative 3e-7, without a branch or a call, so that a loop over it is vectorised.
+EP_TARGET inline float fast_exp(float x) {
+    constexpr float kRound = 12582912.0F;  // adding it leaves the nearest whole number
+    x = x < -87.0F ? -87.0F : x;
+    x = x > 88.0F ? 88.0F : x;
+    const float shifted = x * 1.44269504F + kRound;
+    const float n = shifted - kRound;
+    const float r = (x - n * 0.693359375F) + n * 2.12194440e-4F;
+    float p = 1.9875691500e-4F;
+    p = p * r + 1.3981999507e-3F;
+    p = p * r + 8.3334519073e-3F;
+    p = p * r + 4.1665795894e-2F;
+    p = p * r + 1.6666665459e-1F;
+    p = p * r + 5.0000001201e-1F;
+    p = p * r * r + r + 1.0F;
+    const std::int32_t bits = (static_cast<std::int32_t>(n) + 127) << 23;
+    float power;
+    __builtin_memcpy(&power, &bits, sizeof power);
+    return p * power;
+}
+
+EP_TARGET void round_blocks(const float* x, std::size_t count, std::size_t block,
+                            RoundedVector to) {
+    constexpr float kRound = 12582912.0F;
+    for (std::size_t b = 0; b * block < count; ++b) {
+        const float* from = x + b * block;
+        std::int8_t* codes = to.codes + b * block;
+        const std::size_t filled = std::min(block, count - b * block);
+        float largest = 0.0F;
+        for (std::size_t i = 0; i < filled; ++i) {
+            const float size = from[i] < 0.0F ? -from[i] : from[i];
+            largest = size > largest ? size : largest;
+        }
+        const float inverse = largest > 0.0F ? 127.0F / largest : 0.0F;
+        std::int32_t sum = 0;
+        for (std::size_t i = 0; i < filled; ++i) {
+            const auto code = static_cast<std::int32_t>(from[i] * inverse + kRound - kRound);
+            codes[i] = static_cast<std::int8_t>(code);
+            sum += code;
+        }
+        for (std::size_t i = filled; i < block; ++i) codes[i] = 0;
+        to.scales[b] = largest / 127.0F;
+        to.shifts[b] = -128 * sum;
+    }
+}
+
+EP_TARGET void rms_norm(const float* x, const float* weight, std::size_t count, float eps,
+                        float* to) {
+    float sums[16] = {};  // so many sums at once: in one, each addition waits for the last
+    std::size_t i = 0;
+    for (; i + 16 <= count; i += 16) {
+        for (std::size_t j = 0; j < 16; ++j) sums[j] += x[i + j] * x[i + j];
+    }
+    float sum = 0.0F;
+    for (; i < count; ++i) sum += x[i] * x[i];
+    for (const float part : sums) sum += part;
+    const float inverse = 1.0F / std::sqrt(sum / static_cast<float>(count) + eps);
+    for (i = 0; i < count; ++i) to[i] = x[i] * inverse * weight[i];
+}
+
+EP_TARGET void gate_up(float* gate, const float* up, std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) {
+        gate[i] = gate[i] / (1.0F + fast_exp(-gate[i])) * up[i];
+    }
+}
+
+EP_TARGET void softmax_in_place(float* scores, std::size_t count) {
+    float largest = scores[0];
+    for (std::size_t i = 1; i < count; ++i) largest = scores[i] > largest ? scores[i] : largest;
+    for (std::size_t i = 0; i < count; ++i) scores[i] = fast_exp(scores[i] - largest);
+    float sum = 0.0F;
+    for (std::size_t i = 0; i < count; ++i) sum += scores[i];
+    const float inverse = 1.0F / sum;
+    for (std::size_t i = 0; i < count; ++i) scores[i] *= inverse;
+}
+
+// scores[j] = query . keys[j]; dim is a multiple of 16.
+EP_TARGET void score_keys(const float* query, const float* keys, std::size_t count,
+                          std::size_t dim, float* scores) {
+    for (std::size_t j = 0; j < count; ++j) {
+        float sums[16] = {};
+        for (std::size_t d = 0; d < dim; d += 16) {
+            for (std::size_t l = 0; l < 16; ++l) sums[l] += query[d + l] * keys[j * dim + d + l];
+        }
+        for (std::size_t width = 8; width > 0; width /= 2) {
+            for (std::size_t l = 0; l < width; ++l) sums[l] += sums[l + width];
+        }
+        scores[j] = sums[0];
+    }
+}
+
+template <std::size_t Width>
+EP_TARGET inline void mix_part(const float* scores, const float* values, std::size_t count,
+                               std::size_t dim, float* to) {
+    float sums[Width] = {};  // in registers: a value is read once, a sum never written back
+    for (std::size_t j = 0; j < count; ++j) {
+        for (std::size_t l = 0; l < Width; ++l) sums[l] += scores[j] * values[j * dim + l];
+    }
+    for (std::size_t l = 0; l < Width; ++l) to[l] += sums[l];
+}
+
+// to += the sum of scores[j] * values[j]; dim is a multiple of 16.
+EP_TARGET void mix_values(const float* scores, const float* values, std::size_t count,
+                          std::size_t dim, float* to) {
+    std::size_t d = 0;
+    for (; d + 64 <= dim; d += 64) mix_part<64>(scores, values + d, count, dim, to + d);
+    for (; d < dim; d += 16) mix_part<16>(scores, values + d, count, dim, to + d);
+}
+
+}  // namespace
+}  // namespace edgepersona

@@ -1,0 +1,85 @@
+#include "edgepersona/worker_team.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace edgepersona {
+namespace {
+
+constexpr int kSpins = 20000;       // of a pause each: about a millisecond
+constexpr int kPatientSpins = 200;  // then others that want this processor get it now and then
+
+inline void pause() {
+#if defined(__x86_64__)
+    _mm_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
+
+}  // namespace
+
+WorkerTeam::WorkerTeam(std::size_t threads) {
+    for (std::size_t i = 1; i < threads; ++i) {
+        workers_.emplace_back([this, i] { serve(i); });
+    }
+}
+
+WorkerTeam::~WorkerTeam() {
+    {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        stopping_.store(true, std::memory_order_release);
+    }
+    given_.notify_all();
+    for (std::thread& worker : workers_) worker.join();
+}
+
+void WorkerTeam::run(const std::function<void(std::size_t)>& job) {
+    job_ = &job;
+    next_.store(0, std::memory_order_relaxed);
+    {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        jobs_.fetch_add(1, std::memory_order_release);
+    }
+    given_.notify_all();
+    job(0);
+    barrier();
+}
+
+void WorkerTeam::barrier() {
+    const unsigned phase = phase_.load(std::memory_order_relaxed);
+    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size()) {
+        arrived_.store(0, std::memory_order_relaxed);
+        next_.store(0, std::memory_order_relaxed);
+        phase_.store(phase + 1, std::memory_order_release);
+        return;
+    }
+    for (int spins = 0; phase_.load(std::memory_order_acquire) == phase; ++spins) {
+        if (spins < kPatientSpins || spins % 64 != 0) {
+            pause();
+        } else {
+            std::this_thread::yield();
+        }
+    }
+}
+
+void WorkerTeam::serve(std::size_t index) {
+    for (unsigned seen = 0;;) {
+        const auto woken = [this, seen] {
+            return stopping_.load(std::memory_order_acquire) ||
+                   jobs_.load(std::memory_order_acquire) != seen;
+        };
+        for (int spins = 0; spins < kSpins && !woken(); ++spins) pause();
+        if (!woken()) {
+            std::unique_lock<std::mutex> lock(mutex_);
+            given_.wait(lock, woken);
+        }
+        if (stopping_.load(std::memory_order_acquire)) return;
+        ++seen;
+        (*job_)(index);
+        barrier();
+    }
+}
+
+}  // namespace edgepersona
