@@ -22,7 +22,7 @@ from edgepersona.text import Tokenizer
 
 PROMPT_TOKENS = 128
 NEW_TOKENS = 64
-ROUNDS = 9
+ROUNDS = 15
 
 
 @dataclass

@@ -27,7 +27,10 @@ class Peer(Protocol):
         """Make ``n`` more tokens, whichever they are: none ends the answer."""
 
     def losses(self, ids: list[int]) -> list[float]:
-        """Return the negative log-likelihood of each token but the first, in nats."""
+        """Return the negative log-likelihood of each token but the first, in nats.
+
+        Read the way that an answer is made, where that is another one than a prompt's.
+        """
 
 
 class EdgePersona:
@@ -50,8 +53,9 @@ class EdgePersona:
             self._token = self._sampler.sample(self._state.step(self._token))
 
     def losses(self, ids: list[int]) -> list[float]:
-        state = self._decoder.start(capacity=CONTEXT)
-        return _losses(state.extend(self._decoder.embed(ids), every=True), ids)
+        from edgepersona.decoder import log_probs
+
+        return _losses(log_probs(self._decoder, ids, one_by_one=True), ids)
 
 
 class GenAI:

@@ -118,9 +118,16 @@ class DecodingState:
         return self._decoder.session.bind(inputs, {"logits": logits, **outputs})
 
 
-def log_probs(decoder: Decoder, ids: list[int]) -> NDArray[np.float32]:
-    """Return the next-token log-probabilities after each of ``ids``: float32 (n, vocab)."""
-    logits = decoder.start(capacity=len(ids)).extend(decoder.embed(ids), every=True)
+def log_probs(decoder: Decoder, ids: list[int], *, one_by_one: bool = False) -> NDArray[np.float32]:
+    """Return the next-token log-probabilities after each of ``ids``: float32 (n, vocab).
+
+    ``one_by_one`` takes the way of an answer being made, a step for each token.
+    """
+    state = decoder.start(capacity=len(ids))
+    if one_by_one:
+        logits = np.stack([state.step(token).copy() for token in ids])
+    else:
+        logits = state.extend(decoder.embed(ids), every=True)
     logits -= logits.max(axis=-1, keepdims=True)
     logits -= np.log(np.exp(logits).sum(axis=-1, keepdims=True))
     return logits

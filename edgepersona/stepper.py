@@ -1,4 +1,4 @@
-"""Single tokens through a bundle's LLM in the native core, on weights mapped from its graph's file."""
+"""Single tokens through a bundle's LLM in the native core, on the weights of its graph."""
 
 from __future__ import annotations
 

@@ -213,6 +213,14 @@ def _verify(
         windows,
         options.precision,
     )
+    if generator.decoder.stepper:
+        checks += verify.check_generator(
+            lambda ids: log_probs(generator.decoder, ids, one_by_one=True),
+            lambda ids: reference[tuple(ids)],
+            windows,
+            options.precision,
+            label=f"{options.precision}, token by token",
+        )
     if options.precision != "fp32":
         # The graph itself, before any rounding: tells a wrong graph from a coarse precision.
         checks += _verify_graph(model, bundle, windows, lambda ids: reference[tuple(ids)])

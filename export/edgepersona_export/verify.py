@@ -75,6 +75,8 @@ def check_generator(
     reference: Callable[[list[int]], NDArray[np.float32]],
     windows: Sequence[list[int]],
     precision: str,
+    *,
+    label: str = "",
 ) -> list[Check]:
     """Compare next-token distributions, each (n, vocab) in log-probabilities, with torch's.
 
@@ -91,7 +93,7 @@ def check_generator(
         divergences.append((np.exp(theirs) * (theirs - ours)).sum(axis=1))
     loss, reference_loss = np.concatenate(losses), np.concatenate(reference_losses)
     ratio = float(np.exp(loss.mean() - reference_loss.mean()))
-    label, n = f"generator {precision}", len(loss)
+    label, n = f"generator {label or precision}", len(loss)
     return [
         Check(f"{label}: perplexity ÷ torch's", ratio, PERPLEXITY_BOUND[precision], False, n),
         Check(
