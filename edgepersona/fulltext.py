@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import apsw
@@ -81,6 +82,15 @@ class FullText:
         ).fetchall()
         return [(row, score) for row, score in found]
 
+    def weight(self, query: str) -> float:
+        """Return about the BM25 score of a record that has each word of ``query`` once.
+
+        A word that no record has weighs the most: a match of the others then says little.
+        """
+        records: int = self._database.execute("SELECT count(*) FROM record").get
+        counts = self._counts(query).values()
+        return sum(max(0.0, math.log((records - n + 0.5) / (n + 0.5))) for n in counts)
+
     def check(self) -> None:
         """Compare the index with the records; raises apsw.CorruptError where they differ."""
         self._database.execute(
@@ -100,12 +110,14 @@ class FullText:
 
     def _terms(self, query: str) -> list[str]:
         """Return the words of ``query`` that tell records apart, the rarest first."""
-        sql = "SELECT doc FROM temp.term WHERE term = ?"
-        counts: dict[str, int] = {
-            word: self._database.execute(sql, (word,)).get or 0 for word in self._words(query)
-        }
+        counts = self._counts(query)
         present = sorted((word for word in counts if counts[word]), key=counts.__getitem__)
         records: int = self._database.execute("SELECT count(*) FROM record").get
         # BM25 gives nothing to a word that half of the records have, and reading it is slow.
         telling = [word for word in present if 2 * counts[word] <= records]
         return (telling or present)[:_MAX_TERMS]
+
+    def _counts(self, query: str) -> dict[str, int]:
+        """Return in how many records each word of ``query`` stands."""
+        sql = "SELECT doc FROM temp.term WHERE term = ?"
+        return {word: self._database.execute(sql, (word,)).get or 0 for word in self._words(query)}

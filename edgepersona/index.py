@@ -63,8 +63,8 @@ class Index:
     ) -> list[Hit]:
         """Return up to ``k`` records near ``vector``, float32 (ndim,), or with words of ``query``.
 
-        The two rankings are fused by reciprocal rank; records of the same score come in the
-        order in which they were added.
+        The two rankings are fused by reciprocal rank, the one by words in so far as the words
+        it found carry the query; records of the same score come in the order of their adding.
         """
         if k < 1:
             raise InputError(f"k is {k}, expected 1 or more")
@@ -72,8 +72,8 @@ class Index:
         depth = max(4 * k, 50)
         rows = None if filter == _ALL else self._store.rows(filter)
         near = self._near(vector, depth, rows)
-        worded = [row for row, _ in self._store.match(query, depth, filter)]
-        scores = fuse([near, worded])
+        worded = self._store.match(query, depth, filter)
+        scores = fuse(near, worded, self._store.query_weight(query))
         best = sorted(scores, key=lambda row: (-scores[row], row))
         records = self._store.by_row(best)  # all: one deleted just now makes room for the next
         return [Hit(records[row], scores[row]) for row in best if row in records][:k]
@@ -112,10 +112,16 @@ class Index:
         self._generation = generation
 
 
-def fuse(rankings: Sequence[Sequence[int]]) -> dict[int, float]:
-    """Return the score of every row in ``rankings``: the sum of 1 / (K0 + its rank there)."""
-    scores: dict[int, float] = {}
-    for ranking in rankings:
-        for rank, row in enumerate(ranking, 1):
-            scores[row] = scores.get(row, 0.0) + 1 / (K0 + rank)
+def fuse(
+    near: Sequence[int], worded: Sequence[tuple[int, float]], weight: float
+) -> dict[int, float]:
+    """Return the score of every row: the sum of 1 / (K0 + its rank) in both rankings.
+
+    The share of ``worded`` (rows with their BM25 scores) is scaled by how much of ``weight``, the
+    score of a row with every word, its row has: "the" alone found must not outrank the meaning.
+    """
+    scores = {row: 1 / (K0 + rank) for rank, row in enumerate(near, 1)}
+    for rank, (row, score) in enumerate(worded, 1):
+        share = min(1.0, score / weight) if weight > 0 else 1.0
+        scores[row] = scores.get(row, 0.0) + share / (K0 + rank)
     return scores

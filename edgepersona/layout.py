@@ -65,7 +65,7 @@ def lay_out(
             break
         history = [i for i, (_, record_id) in enumerate(segments) if record_id]
         if history:
-            dropped.append(segments.pop(history[-1])[1])
+            dropped.append(segments.pop(history[0])[1])
         elif turns:
             turns.pop(0)
             dropped_turns += 1

@@ -30,8 +30,9 @@ Segment = TextSegment | SoftSegment
 class Prompt:
     """A system text, earlier turns, and the segments that make up the user's turn, in order.
 
-    Where the context is too small, history segments go first, the last one first; then the
-    oldest turns; then the end of the longest remaining segment. The system text is never cut.
+    Where the context is too small, history segments go first, those farthest from the end of the
+    turn before the others; then the oldest turns; then the end of the longest segment that is
+    left. The system text is never cut.
     """
 
     system: str

@@ -284,6 +284,11 @@ class Store:
         with self._reading():
             return self._full_text.match(query, k, within=within, values=values)
 
+    def query_weight(self, query: str) -> float:
+        """Return about the BM25 score that a record with every word of ``query`` would have."""
+        with self._reading():
+            return self._full_text.weight(query)
+
     # State beside the records
 
     def meta_get(self, key: str) -> str | None:

@@ -43,12 +43,23 @@ def search(index, embedder):
 
 
 def test_fusion_is_the_sum_of_reciprocal_ranks() -> None:
-    assert fuse([[7, 8], [8, 9]]) == {
+    assert fuse([7, 8], [(8, 5.0), (9, 4.0)], 4.0) == {
         7: 1 / (K0 + 1),
         8: 1 / (K0 + 2) + 1 / (K0 + 1),
         9: 1 / (K0 + 2),
     }
-    assert fuse([[], []]) == {}
+    assert fuse([], [], 0.0) == {}
+
+
+def test_a_match_of_few_of_the_words_counts_for_that_share() -> None:
+    assert fuse([], [(7, 1.0)], 4.0) == {7: 0.25 / (K0 + 1)}
+
+
+def test_a_common_word_found_does_not_outrank_the_meaning(put, search) -> None:
+    put(*[Record(f"a note from week {i} about nothing", id=f"f{i}") for i in range(6)])
+    put(*[Record(f"paint dries at noon {i}", id=f"p{i}") for i in range(9)])
+    put(Record("bicycle noise squeak", id="bike"))
+    assert search("the squeak from somewhere unheard")[0] == "bike"
 
 
 def test_an_empty_profile_finds_nothing(search) -> None:

@@ -1,0 +1,89 @@
+"""A strategy turns a task and a history into a Prompt, and nothing else happens."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgepersona.errors import InputError
+from edgepersona.prompt import Prompt, TextSegment
+from edgepersona.records import Hit, Record, Task
+from edgepersona.strategies import STRATEGIES, find
+
+HISTORY = [Record(f"text {i}", title=f"title {i}", id=f"r{i}") for i in range(9)]
+
+
+class View:
+    """A history that answers every search with its first records, and has no others."""
+
+    def __init__(self, records: list[Record]) -> None:
+        self._records = records
+        self.queries: list[str] = []
+
+    def search(self, query: str, *, k: int) -> list[Hit]:
+        self.queries.append(query)
+        return [Hit(record, 1.0) for record in self._records[:k]]
+
+    def recent(self, k: int) -> list[Record]:
+        return self._records[-k:]
+
+
+def _text(prompt: Prompt) -> str:
+    return "".join(s.text for s in prompt.segments if isinstance(s, TextSegment))
+
+
+def _ids(prompt: Prompt) -> list[str]:
+    return [s.record_id for s in prompt.segments if isinstance(s, TextSegment) and s.record_id]
+
+
+def test_none_shows_no_history_and_asks_the_plain_question() -> None:
+    prompt = find("none")(Task("How are you?"), View(HISTORY))
+    assert (_ids(prompt), _text(prompt)) == ([], "How are you?")
+
+
+def test_rag_shows_what_the_search_found_the_best_beside_the_question() -> None:
+    view = View(HISTORY)
+    prompt = find("rag")(Task("Where is the key?"), view)
+    assert view.queries == ["Where is the key?"]
+    assert _ids(prompt) == ["r3", "r2", "r1", "r0"]
+    assert "Where is the key?" in prompt.segments[-1].text
+
+
+def test_recent_shows_the_newest_whatever_the_question() -> None:
+    view = View(HISTORY)
+    assert set(_ids(find("recent")(Task("Anything"), view))) == {"r5", "r6", "r7", "r8"}
+    assert not view.queries
+
+
+@pytest.mark.parametrize("name", sorted(STRATEGIES))
+@pytest.mark.parametrize("kind", ["answer", "title", "reply"])
+def test_an_empty_history_leaves_the_task_as_none_has_it(name: str, kind: str) -> None:
+    task = Task("Some words", kind=kind)
+    assert _text(find(name)(task, View([]))) == _text(find("none")(task, View([])))
+
+
+def test_titles_are_shown_in_the_form_that_is_asked_for() -> None:
+    text = _text(find("rag")(Task("A body", kind="title"), View(HISTORY[:1])))
+    assert "Text: text 0\nTitle: title 0" in text
+    assert text.endswith("Text: A body\nTitle:")
+
+
+def test_a_free_instruction_stands_in_the_prompt() -> None:
+    task = Task("Bonjour", kind="instruction", instruction="Translate this.")
+    assert "Translate this." in _text(find("rag")(task, View(HISTORY)))
+
+
+def test_a_long_record_is_shortened_at_a_word() -> None:
+    long = Record("word " * 1000, id="long")
+    (shown,) = [s for s in find("rag")(Task("q"), View([long])).segments if s.record_id]
+    assert len(shown.text) < 1300
+    assert shown.text.rstrip().endswith("word …")
+
+
+def test_earlier_turns_are_carried_over() -> None:
+    turns = (("user", "hello"), ("assistant", "good day"))
+    assert find("rag")(Task("And now?", turns=turns), View(HISTORY)).turns == turns
+
+
+def test_an_unknown_strategy_is_named_with_those_there_are() -> None:
+    with pytest.raises(InputError, match="'cloud' is not known; expected one of none, recent, rag"):
+        find("cloud")
