@@ -27,6 +27,7 @@ from edgepersona.profile import Profile
 from edgepersona.store import Store
 from edgepersona_export.verify import Check
 from tests.standins import EMBEDDER_HASH, NDIM, NumpyVectors, WordEmbedder
+from tests.unit.test_layers import LAYERS
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -232,6 +233,38 @@ def test_every_other_key_of_a_manifest_is_described(tmp_path: Path) -> None:
         for name in names
         if f"`{name}`" not in described[key]
     ] == []
+
+
+def test_every_key_and_tensor_of_a_step_is_described(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="export extra is not installed")
+    from tests import tiny
+
+    tiny.write_bundle(tmp_path, tiny.llama(259), precision="int8")
+    step = json.loads((tmp_path / "generator/cpu-int8/step.json").read_text("utf-8"))
+    text = (ROOT / "docs" / "format.md").read_text("utf-8")
+    section = text[text.index("### The weights") : text.rindex("### What a reader checks")]
+    generic = {re.sub(r"^layers\.\d+", "layers.i", name) for name in step["tensors"]}
+    matrices = {name.removesuffix(".codes").removesuffix(".scales") for name in generic}
+    tensors = {name for name in matrices if not re.fullmatch(r"t\d+", name)}
+    members = {key for tensor in step["tensors"].values() for key in tensor}
+    assert {"head", "rope_cos", "layers.i.qkv"} <= tensors
+    wanted = step.keys() | tensors | members
+    assert [name for name in sorted(wanted) if f"`{name}`" not in section] == []
+
+
+def test_the_table_of_layers_is_the_one_that_is_held() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    block = text[text.index("## Layers") :].split("```")[1]
+    rows = [re.split(r" {2,}", line)[0] for line in block.strip().splitlines()]
+    assert [set(row.split(", ")) for row in rows] == LAYERS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_module_that_a_page_names_is_there(page: Path) -> None:
+    folders = ("edgepersona", "export", "tests", "bench", "native", "examples")
+    there = [path.as_posix() for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    named = re.findall(r"`([\w/]+\.py)`", page.read_text("utf-8"))
+    assert [name for name in named if not any(p.endswith(f"/{name}") for p in there)] == []
 
 
 def test_the_readmes_program_runs(bundle_folder: Path, tmp_path: Path, capsys) -> None:
