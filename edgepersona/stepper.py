@@ -23,8 +23,8 @@ _VECTORS = ("attention_norm", "mlp_norm")
 def open_stepper(bundle: Bundle, variant: Variant, threads: int) -> StepDecoder | None:
     """Return the native step of a variant, or None where it has none: the graph then does it.
 
-    The weights are those of the graph, in the file where ONNX Runtime finds them too, so a step
-    needs no memory of its own for them. Raises BundleError where the file is not what it says.
+    The weights are those of the graph's file, read into memory once more: ONNX Runtime keeps its
+    own copy in an order of its own. Raises BundleError where the file is not what it says.
     """
     if not variant.step:
         return None
@@ -37,14 +37,18 @@ def open_stepper(bundle: Bundle, variant: Variant, threads: int) -> StepDecoder 
         weights = _weights(described["tensors"], data, bundle.generator)
         return StepDecoder(
             weights,
-            heads=described["heads"],
+            heads=_heads(described["heads"]),
             kv_heads=bundle.generator.kv_heads,
             head_dim=bundle.generator.head_dim,
-            norm_eps=described["norm_eps"],
+            norm_eps=float(described["norm_eps"]),
             threads=threads,
         )
-    except (InputError, KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"{index}: does not describe {data.name}: {error}") from error
+    except KeyError as error:
+        raise BundleError(f"{index}: does not describe {data.name}: lacks {error}") from error
+    # A number of any size overflows somewhere; JSON of any depth runs out of stack.
+    except (InputError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        why = str(error).partition("\n")[0]
+        raise BundleError(f"{index}: does not describe {data.name}: {why}") from error
 
 
 def step_cache(cache: dict[str, NDArray[np.float32]], layers: int) -> StepCache:
@@ -55,7 +59,14 @@ def step_cache(cache: dict[str, NDArray[np.float32]], layers: int) -> StepCache:
     return StepCache(keys, values)
 
 
+def _heads(value: object) -> int:
+    if not isinstance(value, int) or not 0 < value < 1 << 20:
+        raise ValueError(f"heads is {value!r:.40}, expected a positive whole number")
+    return value
+
+
 def _weights(tensors: dict[str, Any], data: Path, spec: GeneratorSpec) -> dict[str, Any]:
+    # Read, not mapped: NumPy asks for large pages, worth a fifth of a step's time.
     mapped = np.fromfile(data, np.uint8)
 
     def read(name: str) -> NDArray[Any]:

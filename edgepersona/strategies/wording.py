@@ -28,7 +28,7 @@ def write_prompt(task: Task, records: Sequence[Record]) -> Prompt:
     """
     if not records:
         return Prompt(system=_SYSTEM, segments=(TextSegment(_ask(task)),), turns=task.turns)
-    segments: list[Segment] = [TextSegment("Here is what I wrote earlier:\n\n")]
+    segments: list[Segment] = [TextSegment("Here is what I wrote:\n\n")]
     segments += [TextSegment(_show(record, task), record.id) for record in reversed(records)]
     segments.append(TextSegment(_RULE + _ask(task, from_records=True)))
     return Prompt(system=_SYSTEM_WITH_RECORDS, segments=tuple(segments), turns=task.turns)

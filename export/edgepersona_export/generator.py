@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 SCHEMES: dict[str, Scheme | None] = {
     "fp32": None,
-    # Activations are rounded in the same blocks as weights, so wide ones lose more: 128 everywhere
-    # costs twice what this does, and where K is no multiple of 128 its padding is read too.
+    # Activations are rounded in the same blocks as weights, so wider ones lose more; and where K is
+    # no multiple of 128, blocks of 128 would be padded, and the padding read.
     "int8": Scheme(bits=8, block=64, widest=128),
     "int4": Scheme(bits=4, block=32),
 }
