@@ -53,7 +53,7 @@ native = Extension(
     "edgepersona._native",
     sources("native/src/*.cpp", "native/bindings/*.cpp"),
     include_dirs=["native/include", "native/bindings", pybind11.get_include()],
-    depends=sources("native/include/edgepersona/*.h", "native/bindings/*.h"),
+    depends=sources("native/include/edgepersona/*.h", "native/src/*.h", "native/bindings/*.h"),
     define_macros=[("EDGEPERSONA_VERSION", f'"{VERSION}"')],
     extra_compile_args=list(FLAGS),
     language="c++",

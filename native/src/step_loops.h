@@ -37,7 +37,8 @@ EP_TARGET void round_blocks(const float* x, std::size_t count, std::size_t block
             const float size = from[i] < 0.0F ? -from[i] : from[i];
             largest = size > largest ? size : largest;
         }
-        const float inverse = largest > 0.0F ? 127.0F / largest : 0.0F;
+        // Smaller still, and the quotient would be infinite.
+        const float inverse = largest > 1e-36F ? 127.0F / largest : 0.0F;
         std::int32_t sum = 0;
         for (std::size_t i = 0; i < filled; ++i) {
             const auto code = static_cast<std::int32_t>(from[i] * inverse + kRound - kRound);

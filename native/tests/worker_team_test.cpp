@@ -1,0 +1,106 @@
+#include "edgepersona/worker_team.h"
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "check.h"
+
+using namespace edgepersona;
+
+namespace {
+
+// Gives way for longer than a team waits awake. Nothing depends on it: a team that is awake still
+// must do the same.
+void idle() {
+    for (int i = 0; i < 100000; ++i) std::this_thread::yield();
+}
+
+}  // namespace
+
+TEST(every_item_is_taken_once_in_every_phase_of_every_run) {
+    for (const std::size_t threads : {1, 2, 4}) {
+        WorkerTeam team(threads);
+        CHECK(team.size() == threads);
+        for (std::size_t run = 0; run < 200; ++run) {
+            const std::size_t phases = run % 5, items = 1 + run % 40, chunk = 1 + run % 3;
+            // Plain numbers: a thread sanitizer sees an item that two took, or a phase too early.
+            std::vector<std::vector<int>> taken(phases + 1, std::vector<int>(items));
+            std::vector<int> calls(threads);
+            team.run([&](std::size_t thread) {
+                ++calls[thread];
+                for (std::size_t phase = 0; phase <= phases; ++phase) {
+                    if (phase > 0) {
+                        team.barrier();
+                        // What any thread wrote in the phase before is seen by all.
+                        for (const int times : taken[phase - 1]) {
+                            if (times != 1) taken[phase][0] = 1000;
+                        }
+                        team.barrier();
+                    }
+                    for (std::size_t first; (first = team.take(chunk)) < items;) {
+                        for (std::size_t i = first; i < items && i < first + chunk; ++i) {
+                            ++taken[phase][i];
+                        }
+                    }
+                }
+            });
+            CHECK(taken == std::vector<std::vector<int>>(phases + 1, std::vector<int>(items, 1)));
+            CHECK(calls == std::vector<int>(threads, 1));
+        }
+    }
+}
+
+TEST(a_team_is_at_least_the_thread_that_runs_it) {
+    WorkerTeam team(0);
+    int calls = 0;
+    team.run([&](std::size_t thread) { calls += thread == 0 ? 1 : 100; });
+    CHECK(team.size() == 1 && calls == 1);
+}
+
+TEST(a_team_may_end_at_any_moment_between_runs) {
+    for (const std::size_t threads : {1, 2, 4}) {
+        for (int round = 0; round < 60; ++round) {
+            std::atomic<int> calls{0};
+            {
+                WorkerTeam team(threads);
+                for (int run = 0; run < round % 4; ++run) {
+                    team.run([&](std::size_t) { ++calls; });
+                }
+            }
+            CHECK(calls == static_cast<int>(threads) * (round % 4));
+        }
+    }
+}
+
+TEST(a_team_that_fell_asleep_works_on_and_ends) {
+    for (const std::size_t threads : {2, 4}) {
+        WorkerTeam team(threads);
+        for (int round = 0; round < 3; ++round) {
+            idle();
+            std::atomic<int> calls{0};
+            team.run([&](std::size_t) { ++calls; });
+            CHECK(calls == static_cast<int>(threads));
+        }
+        idle();
+    }
+}
+
+TEST(teams_in_threads_of_their_own_do_not_meet) {
+    std::vector<std::thread> owners;
+    std::vector<int> sums(3);
+    for (std::size_t owner = 0; owner < sums.size(); ++owner) {
+        owners.emplace_back([&, owner] {
+            WorkerTeam team(2);
+            for (int run = 0; run < 50; ++run) {
+                std::vector<int> taken(20);
+                team.run([&](std::size_t) {
+                    for (std::size_t i; (i = team.take(1)) < taken.size();) taken[i] = 1;
+                });
+                for (const int times : taken) sums[owner] += times;
+            }
+        });
+    }
+    for (std::thread& owner : owners) owner.join();
+    CHECK(sums == std::vector<int>(3, 1000));
+}
