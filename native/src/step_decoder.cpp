@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::size_t kChunk = 32;      // rows taken at a time: some ten microseconds of reading
 constexpr std::size_t kHeadChunk = 256;
+constexpr std::size_t kMost = 1 << 20;  // heads, or values in one: their products do not overflow
 
 void check_matrix(const BlockMatrix& matrix, std::size_t rows, std::size_t columns,
                   const char* name) {
@@ -45,6 +46,10 @@ struct StepDecoder::Scratch {
 StepDecoder::StepDecoder(StepModel model, std::size_t threads)
     : model_(std::move(model)), kernels_(step_kernels()), team_(std::max<std::size_t>(threads, 1)) {
     const StepModel& m = model_;
+    if (m.layers.empty() || std::max({m.heads, m.kv_heads, m.head_dim}) > kMost) {
+        throw InvalidInput("a model has layers, and at most " + std::to_string(kMost) +
+                           " heads and values in one");
+    }
     if (m.kv_heads == 0 || m.heads % m.kv_heads != 0 || m.head_dim % 16 != 0) {
         throw InvalidInput("heads must be a multiple of kv_heads, and head_dim of 16");
     }
