@@ -27,12 +27,16 @@ if TYPE_CHECKING:
     from edgepersona.sampling import SamplingParams
 
 
+_RULE = "\nAnswer in one sentence."
+
+
 class EchoStream:
-    """Says the last segment of the prompt back, word by word."""
+    """Says the question back, word by word."""
 
     def __init__(self, prompt: Prompt, params: SamplingParams, strategy: str) -> None:
         texts = [s for s in prompt.segments if isinstance(s, TextSegment)]
-        self.words = texts[-1].text.split(" ")
+        asked = texts[-1].text.rpartition("Question: ")[2].removesuffix(_RULE)
+        self.words = asked.split(" ")
         self.interrupt_after: int | None = None
         self.layout = Layout(
             parts=([1, 2, 3],),

@@ -31,7 +31,7 @@ def test_ask_reads_the_question_from_stdin(run):
 def test_ask_in_json_says_what_was_used(run):
     answer = run("ask", QUESTION, "--strategy", "recent", "--seed", 7, "--json").json
     assert answer["text"] == QUESTION
-    assert answer["records"] == ["r5", "r4", "r3", "r2"]
+    assert answer["records"] == ["r2", "r3", "r4", "r5"]  # as they stood: the newest last
     assert (answer["strategy"], answer["seed"], answer["finish_reason"]) == ("recent", 7, "stop")
     assert answer["tokens_per_s"] == 2.0
 
@@ -54,7 +54,7 @@ def test_ask_takes_a_task(run, generator, argv, said):
     run("ask", "ships", *argv)
     segment = generator.prompts[0].segments[-1]
     assert isinstance(segment, TextSegment)
-    assert segment.text.startswith(said)
+    assert said in segment.text
 
 
 def test_compare_answers_with_each_strategy_from_one_seed(run, generator):

@@ -25,6 +25,7 @@ def bundle(home):
         (home / "bundle" / name).parent.mkdir(parents=True, exist_ok=True)
         (home / "bundle" / name).write_bytes(b"no model")
     variant = {"target": "cpu", "precision": "int8", "path": "generator/cpu-int8/model.onnx"}
+    variant["step"] = ""
     manifest = {
         "embedder": {**EMBEDDER, "tokenizer": "embedder/model.onnx"},
         "generator": {**GENERATOR, "variants": [{**variant, "files": []}]},
