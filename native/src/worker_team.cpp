@@ -1,5 +1,7 @@
 #include "edgepersona/worker_team.h"
 
+#include <system_error>
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -21,8 +23,13 @@ inline void pause() {
 }  // namespace
 
 WorkerTeam::WorkerTeam(std::size_t threads) {
-    for (std::size_t i = 1; i < threads; ++i) {
-        workers_.emplace_back([this, i] { serve(i); });
+    workers_.reserve(threads > 1 ? threads - 1 : 0);
+    try {
+        for (std::size_t i = 1; i < threads; ++i) {
+            workers_.emplace_back([this, i] { serve(i); });
+        }
+    } catch (const std::system_error&) {
+        // The system gives no more threads: those that are there do the same work.
     }
 }
 

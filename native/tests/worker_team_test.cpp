@@ -1,6 +1,12 @@
 #include "edgepersona/worker_team.h"
 
+#if defined(__linux__)
+#include <sys/resource.h>
+#include <unistd.h>
+#endif
+
 #include <atomic>
+#include <cstdio>
 #include <thread>
 #include <vector>
 
@@ -104,3 +110,27 @@ TEST(teams_in_threads_of_their_own_do_not_meet) {
     for (std::thread& owner : owners) owner.join();
     CHECK(sums == std::vector<int>(3, 1000));
 }
+
+// Sanitizers need address space of their own.
+#if defined(__linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+TEST(a_team_does_with_the_threads_that_the_system_gives) {
+    unsigned long pages = 0;
+    std::FILE* file = std::fopen("/proc/self/statm", "r");
+    CHECK(file != nullptr && std::fscanf(file, "%lu", &pages) == 1);
+    std::fclose(file);
+    rlimit before{};
+    CHECK(getrlimit(RLIMIT_AS, &before) == 0);
+    rlimit low = before;  // room for the stacks of a few threads
+    low.rlim_cur = pages * static_cast<unsigned long>(sysconf(_SC_PAGESIZE)) + (64UL << 20);
+    CHECK(setrlimit(RLIMIT_AS, &low) == 0);
+    std::atomic<std::size_t> calls{0};
+    std::size_t size = 0;
+    {
+        WorkerTeam team(200);
+        size = team.size();
+        team.run([&](std::size_t) { ++calls; });
+    }
+    CHECK(setrlimit(RLIMIT_AS, &before) == 0);
+    CHECK(size >= 1 && size <= 200 && calls == size);
+}
+#endif

@@ -20,7 +20,7 @@ namespace edgepersona {
 
 class WorkerTeam {
 public:
-    explicit WorkerTeam(std::size_t threads);
+    explicit WorkerTeam(std::size_t threads);  // fewer where the system gives no more
     ~WorkerTeam();
     WorkerTeam(const WorkerTeam&) = delete;
     WorkerTeam& operator=(const WorkerTeam&) = delete;
