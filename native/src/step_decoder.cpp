@@ -10,8 +10,7 @@
 namespace edgepersona {
 namespace {
 
-constexpr std::size_t kChunk = 32;      // rows taken at a time: some ten microseconds of reading
-constexpr std::size_t kHeadChunk = 256;
+constexpr std::size_t kChunk = 32;  // rows taken at a time: a few microseconds of reading
 constexpr std::size_t kMost = 1 << 20;  // heads, or values in one: their products do not overflow
 
 void check_matrix(const BlockMatrix& matrix, std::size_t rows, std::size_t columns,
@@ -37,6 +36,7 @@ void rotate(float* head, std::size_t head_dim, const float* cos, const float* si
 }  // namespace
 
 struct StepDecoder::Scratch {
+    std::size_t thread;
     std::vector<float> normed, product, query, key, scores;
     std::vector<std::int8_t> codes;
     std::vector<float> scales;
@@ -74,8 +74,9 @@ StepDecoder::StepDecoder(StepModel model, std::size_t threads)
     }
     for (std::size_t i = 0; i < team_.size(); ++i) {
         auto own = std::make_unique<Scratch>();
+        own->thread = i;
         own->normed.resize(m.hidden);
-        own->product.resize(2 * std::max(kChunk, kHeadChunk));
+        own->product.resize(kChunk);
         own->query.resize(m.head_dim);
         own->key.resize(key);
         own->scores.resize(m.positions);
@@ -112,12 +113,14 @@ void StepDecoder::work(std::size_t thread, const StepCache& cache, std::size_t p
         const StepLayer& layer = model_.layers[i];
         kernels_.norm(residual, layer.attention_norm, model_.hidden, model_.norm_eps,
                       own.normed.data());
-        multiply_all(layer.qkv, rounded(own, own.normed.data(), model_.hidden, layer.qkv), qkv_.data());
+        const RoundedVector x = rounded(own, own.normed.data(), model_.hidden, layer.qkv);
+        multiply_all(layer.qkv, x, qkv_.data(), own);
         team_.barrier();
         attend(own, i, cache, position);
         if (thread == 0) write_cache(own, i, cache, position);
         team_.barrier();
-        add_product(layer.output, rounded(own, attended_.data(), attended_.size(), layer.output), own);
+        add_product(layer.output,
+                    rounded(own, attended_.data(), attended_.size(), layer.output), own);
         team_.barrier();
         kernels_.norm(residual, layer.mlp_norm, model_.hidden, model_.norm_eps, own.normed.data());
         multiply_gated(layer, rounded(own, own.normed.data(), model_.hidden, layer.gate_up), own);
@@ -127,10 +130,7 @@ void StepDecoder::work(std::size_t thread, const StepCache& cache, std::size_t p
     }
     kernels_.norm(residual, model_.final_norm, model_.hidden, model_.norm_eps, own.normed.data());
     const RoundedVector last = rounded(own, own.normed.data(), model_.hidden, model_.head);
-    for (std::size_t first; (first = team_.take(kHeadChunk)) < model_.vocab;) {
-        kernels_.multiply(model_.head.rows, first, std::min(kHeadChunk, model_.vocab - first), last,
-                          logits + first);
-    }
+    multiply_all(model_.head, last, logits, own);
 }
 
 // Heads are shared out; the new key and value are read where they are, not from the caches, which
@@ -150,8 +150,8 @@ void StepDecoder::attend(Scratch& own, std::size_t layer, const StepCache& cache
     read(keys, own.key.size(), own.key.data());
     for (std::size_t h = 0; h < model_.kv_heads; ++h) rotate(&own.key[h * dim], dim, cos, sin);
     const float scale = 1.0F / std::sqrt(static_cast<float>(dim));
-    for (std::size_t head; (head = team_.take(1)) < model_.heads;) {
-        const std::size_t shared = head / group;
+    for (Taken heads; (heads = team_.take(own.thread, model_.heads, 1)).count != 0;) {
+        const std::size_t head = heads.first, shared = head / group;
         const float* old_keys = cache.keys[layer] + shared * cache.capacity * dim;
         const float* old_values = cache.values[layer] + shared * cache.capacity * dim;
         read(head * dim, dim, own.query.data());
@@ -183,30 +183,29 @@ void StepDecoder::write_cache(const Scratch& own, std::size_t layer, const StepC
     }
 }
 
-void StepDecoder::multiply_all(const BlockMatrix& matrix, const RoundedVector& x, float* out) {
-    for (std::size_t first; (first = team_.take(kChunk)) < matrix.count;) {
-        kernels_.multiply(matrix.rows, first, std::min(kChunk, matrix.count - first), x,
-                          out + first);
+void StepDecoder::multiply_all(const BlockMatrix& matrix, const RoundedVector& x, float* out,
+                               const Scratch& own) {
+    for (Taken rows; (rows = team_.take(own.thread, matrix.count, kChunk)).count != 0;) {
+        kernels_.multiply(matrix.rows, rows.first, rows.count, x, out + rows.first);
     }
 }
 
 void StepDecoder::add_product(const BlockMatrix& matrix, const RoundedVector& x, Scratch& own) {
-    for (std::size_t first; (first = team_.take(kChunk)) < matrix.count;) {
-        const std::size_t count = std::min(kChunk, matrix.count - first);
-        kernels_.multiply(matrix.rows, first, count, x, own.product.data());
-        for (std::size_t i = 0; i < count; ++i) residual_[first + i] += own.product[i];
+    for (Taken rows; (rows = team_.take(own.thread, matrix.count, kChunk)).count != 0;) {
+        kernels_.multiply(matrix.rows, rows.first, rows.count, x, own.product.data());
+        for (std::size_t i = 0; i < rows.count; ++i) residual_[rows.first + i] += own.product[i];
     }
 }
 
 // A thread computes the same rows of gate and up, so that it can join them at once.
 void StepDecoder::multiply_gated(const StepLayer& layer, const RoundedVector& x, Scratch& own) {
-    const BlockRows& rows = layer.gate_up.rows;
-    for (std::size_t first; (first = team_.take(kChunk)) < model_.intermediate;) {
-        const std::size_t count = std::min(kChunk, model_.intermediate - first);
+    const std::size_t total = model_.intermediate;
+    for (Taken rows; (rows = team_.take(own.thread, total, kChunk)).count != 0;) {
+        float* gate = &gated_[rows.first];
         float* up = own.product.data();
-        kernels_.multiply(rows, first, count, x, &gated_[first]);
-        kernels_.multiply(rows, model_.intermediate + first, count, x, up);
-        kernels_.gate(&gated_[first], up, count);
+        kernels_.multiply(layer.gate_up.rows, rows.first, rows.count, x, gate);
+        kernels_.multiply(layer.gate_up.rows, total + rows.first, rows.count, x, up);
+        kernels_.gate(gate, up, rows.count);
     }
 }
 

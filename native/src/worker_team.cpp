@@ -1,5 +1,6 @@
 #include "edgepersona/worker_team.h"
 
+#include <algorithm>
 #include <system_error>
 
 #if defined(__x86_64__)
@@ -22,7 +23,7 @@ inline void pause() {
 
 }  // namespace
 
-WorkerTeam::WorkerTeam(std::size_t threads) {
+WorkerTeam::WorkerTeam(std::size_t threads) : shares_(std::max<std::size_t>(threads, 1)) {
     workers_.reserve(threads > 1 ? threads - 1 : 0);
     try {
         for (std::size_t i = 1; i < threads; ++i) {
@@ -44,7 +45,7 @@ WorkerTeam::~WorkerTeam() {
 
 void WorkerTeam::run(const std::function<void(std::size_t)>& job) {
     job_ = &job;
-    next_.store(0, std::memory_order_relaxed);
+    reset_shares();
     {
         const std::lock_guard<std::mutex> lock(mutex_);
         jobs_.fetch_add(1, std::memory_order_release);
@@ -58,7 +59,7 @@ void WorkerTeam::barrier() {
     const unsigned phase = phase_.load(std::memory_order_relaxed);
     if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size()) {
         arrived_.store(0, std::memory_order_relaxed);
-        next_.store(0, std::memory_order_relaxed);
+        reset_shares();
         phase_.store(phase + 1, std::memory_order_release);
         return;
     }
@@ -69,6 +70,22 @@ void WorkerTeam::barrier() {
             std::this_thread::yield();
         }
     }
+}
+
+Taken WorkerTeam::take(std::size_t thread, std::size_t total, std::size_t chunk) {
+    for (std::size_t i = 0; i < size(); ++i) {
+        const std::size_t share = (thread + i) % size();
+        const std::size_t begin = total * share / size(), end = total * (share + 1) / size();
+        std::atomic<std::size_t>& taken = shares_[share].taken;
+        if (taken.load(std::memory_order_relaxed) >= end - begin) continue;
+        const std::size_t at = begin + taken.fetch_add(chunk, std::memory_order_relaxed);
+        if (at < end) return {at, std::min(chunk, end - at)};
+    }
+    return {total, 0};
+}
+
+void WorkerTeam::reset_shares() {
+    for (Share& share : shares_) share.taken.store(0, std::memory_order_relaxed);
 }
 
 void WorkerTeam::serve(std::size_t index) {

@@ -44,10 +44,8 @@ TEST(every_item_is_taken_once_in_every_phase_of_every_run) {
                         }
                         team.barrier();
                     }
-                    for (std::size_t first; (first = team.take(chunk)) < items;) {
-                        for (std::size_t i = first; i < items && i < first + chunk; ++i) {
-                            ++taken[phase][i];
-                        }
+                    for (Taken got; (got = team.take(thread, items, chunk)).count != 0;) {
+                        for (std::size_t i = 0; i < got.count; ++i) ++taken[phase][got.first + i];
                     }
                 }
             });
@@ -100,8 +98,10 @@ TEST(teams_in_threads_of_their_own_do_not_meet) {
             WorkerTeam team(2);
             for (int run = 0; run < 50; ++run) {
                 std::vector<int> taken(20);
-                team.run([&](std::size_t) {
-                    for (std::size_t i; (i = team.take(1)) < taken.size();) taken[i] = 1;
+                team.run([&](std::size_t thread) {
+                    for (Taken got; (got = team.take(thread, taken.size(), 1)).count != 0;) {
+                        taken[got.first] = 1;
+                    }
                 });
                 for (const int times : taken) sums[owner] += times;
             }

@@ -70,7 +70,8 @@ private:
     void attend(Scratch& own, std::size_t layer, const StepCache& cache, std::size_t position);
     void write_cache(const Scratch& own, std::size_t layer, const StepCache& cache,
                      std::size_t position) const;
-    void multiply_all(const BlockMatrix& matrix, const RoundedVector& x, float* out);
+    void multiply_all(const BlockMatrix& matrix, const RoundedVector& x, float* out,
+                      const Scratch& own);
     void add_product(const BlockMatrix& matrix, const RoundedVector& x, Scratch& own);
     void multiply_gated(const StepLayer& layer, const RoundedVector& x, Scratch& own);
     RoundedVector rounded(Scratch& own, const float* x, std::size_t count,
