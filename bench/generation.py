@@ -82,7 +82,10 @@ def run(works: set[str]) -> None:
 def _start(bundle: Bundle, threads: int, prompt: list[int]) -> list[Worker]:
     variant = bundle.manifest["generator"]["variants"][0]
     ours = {"peer": "edgepersona", "bundle": str(bundle.path), "threads": threads}
-    workers = [Worker("edgepersona", ours, variant["precision"])]
+    workers = [
+        Worker("edgepersona", ours, variant["precision"]),
+        Worker("its graph alone", {**ours, "native": False}, variant["precision"]),
+    ]
     if find_spec("onnxruntime_genai"):
         folder = genai_model.build(threads)
         settings = {"peer": "onnxruntime-genai", "folder": str(folder), "threads": threads}

@@ -34,14 +34,19 @@ class Peer(Protocol):
 
 
 class EdgePersona:
-    """The bundle's generator, as ``Profile.generate`` runs it, less the turning into text."""
+    """The bundle's generator, as ``Profile.generate`` runs it, less the turning into text.
 
-    def __init__(self, bundle: str, threads: int) -> None:
+    Without ``native``, ONNX Runtime takes single tokens too, as it does where there is no step.
+    """
+
+    def __init__(self, bundle: str, threads: int, *, native: bool = True) -> None:
         from edgepersona.bundle import Bundle
         from edgepersona.decoder import Decoder
         from edgepersona.sampling import Sampler, SamplingParams
 
         self._decoder = Decoder(Bundle.open(bundle), threads=threads)
+        if not native:
+            self._decoder.stepper = None
         self._sampler = Sampler(SamplingParams(temperature=0.0))
 
     def prefill(self, ids: list[int]) -> None:

@@ -2,8 +2,8 @@
 //
 // ONNX Runtime reads prompts, many tokens at once, where its kernels are at their best. A single
 // token is another matter: it is bound by reading every weight once, and a graph of hundreds of
-// nodes spends as long between them. Here a step is five phases a layer, shared by a few threads.
-// It computes what the graph computes, rounding activations to 8 bits in the same blocks.
+// nodes adds the start and the end of each. Here a step is five phases a layer, shared by a few
+// threads. It computes what the graph computes, rounding activations to 8 bits in the same blocks.
 //
 // The weights and caches are the caller's and must outlive the decoder; they are only pointed to.
 // step() may be called from any thread; steps of one decoder run one after the other.
