@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +19,9 @@ from edgepersona_export.quantize import Scheme
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
+
+# Read when tqdm loads, which transformers does: its bars would run through our lines.
+os.environ.setdefault("TQDM_DISABLE", "1")
 
 SCHEMES: dict[str, Scheme | None] = {
     "fp32": None,

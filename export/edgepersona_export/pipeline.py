@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 
     from edgepersona_export.embedder import Precision
 
-# Read when tqdm loads, which transformers does: its bars would run through our lines.
-os.environ.setdefault("TQDM_DISABLE", "1")
-
-
 RECIPE = 1
 """Moves when the same models come out as another bundle, so that an old one is made again."""
 
