@@ -68,7 +68,9 @@ def run(works: set[str]) -> None:
     prompts = [ids[:PROMPT_TOKENS] for ids in windows if len(ids) >= PROMPT_TOKENS]
     workers = _start(bundle, threads, prompts[0])
     try:
-        perplexity = {w.name: _perplexity(w, windows) for w in workers}
+        theirs = {w.name: _perplexity(w, windows) for w in workers}
+        as_prompt = {w.name: _perplexity(w, windows, "prompt_losses") for w in workers[:2]}
+        perplexity = {"decode": theirs, "prefill": {**theirs, **as_prompt}}
         speeds = _measure(workers, prompts)
     finally:
         for worker in workers:
@@ -76,7 +78,7 @@ def run(works: set[str]) -> None:
     tokens = sum(len(ids) - 1 for ids in windows)
     machine = f"{_processor()}, {threads} threads, {tokens:,} tokens scored, {ROUNDS} rounds"
     for work in sorted(works):
-        publish(work, _rows(work, workers, speeds[work], perplexity), machine)
+        publish(work, _rows(work, workers, speeds[work], perplexity[work]), machine)
 
 
 def _start(bundle: Bundle, threads: int, prompt: list[int]) -> list[Worker]:
@@ -116,8 +118,8 @@ def _start_llama(threads: int, prompt: list[int]) -> Worker:
     raise SystemExit("llama.cpp crashed in either form")
 
 
-def _perplexity(worker: Worker, windows: list[list[int]]) -> float:
-    losses = [loss for ids in windows for loss in worker.ask("losses", ids)[1]]
+def _perplexity(worker: Worker, windows: list[list[int]], way: str = "losses") -> float:
+    losses = [loss for ids in windows for loss in worker.ask(way, ids)[1]]
     return float(np.exp(np.mean(losses)))
 
 

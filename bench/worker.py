@@ -62,6 +62,12 @@ class EdgePersona:
 
         return _losses(log_probs(self._decoder, ids, one_by_one=True), ids)
 
+    def prompt_losses(self, ids: list[int]) -> list[float]:
+        """Return the same, read at once as a prompt is."""
+        from edgepersona.decoder import log_probs
+
+        return _losses(log_probs(self._decoder, ids), ids)
+
 
 class GenAI:
     """onnxruntime-genai on a graph of its own model builder."""
