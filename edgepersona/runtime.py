@@ -46,7 +46,6 @@ class Session:
             raise BundleError(f"{model}: cannot be loaded: {_first_line(error)}") from error
         self.provider: str = self._session.get_providers()[0]
         self.inputs: tuple[str, ...] = tuple(i.name for i in self._session.get_inputs())
-        self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
 
     def run(self, feeds: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """Run once; arrays in, arrays out."""
