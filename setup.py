@@ -8,13 +8,8 @@ from pathlib import Path
 import pybind11
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
-from setuptools.errors import PlatformError
 
 ROOT = Path(__file__).parent
-sys.path.insert(0, str(ROOT / "native"))  # an isolated build does not look beside setup.py
-
-import find_hnswlib  # noqa: E402
-
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 
 # No -march: each kernel names its own instruction set, and the choice is made at load.
@@ -31,22 +26,11 @@ def sources(*patterns: str) -> list[str]:
 
 
 class BuildExt(build_ext):
-    """build_ext that finds hnswlib's headers when, and only when, something is compiled."""
+    """build_ext that keeps what Cython writes out of the sources."""
 
     def finalize_options(self) -> None:
-        self.cython_c_in_temp = True  # what Cython writes stays out of the sources
+        self.cython_c_in_temp = True
         super().finalize_options()
-
-    def build_extensions(self) -> None:
-        try:
-            headers, version = find_hnswlib.include_dir(ROOT / "build")
-        except find_hnswlib.HeadersNotFoundError as error:
-            raise PlatformError(str(error)) from None
-        native = self.extensions[0]
-        # After the compiler's own folders, whose order it would otherwise upset.
-        native.extra_compile_args += ["-idirafter", str(headers)]
-        native.define_macros.append(("EDGEPERSONA_HNSWLIB", f'"{version}"'))
-        super().build_extensions()
 
 
 native = Extension(

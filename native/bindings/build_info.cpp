@@ -14,9 +14,8 @@ void edgepersona::bindings::register_build_info(py::module_& module) {
             info["simd"] = kernels().name;
             info["compiled"] = compiled;
             info["version"] = EDGEPERSONA_VERSION;
-            info["hnswlib"] = EDGEPERSONA_HNSWLIB;
             return info;
         },
-        "Return the instruction set in use ('simd'), those in this build ('compiled'), the "
-        "'version', and which 'hnswlib' it was built with.");
+        "Return the instruction set in use ('simd'), those in this build ('compiled'), and the "
+        "'version'.");
 }

@@ -9,8 +9,12 @@
 
 #define EP_TARGET __attribute__((target("avx2,fma,f16c")))
 
+#include "kernel_loops.h"
+
 namespace edgepersona {
 namespace {
+
+constexpr std::size_t kAhead = 8;  // rows fetched ahead
 
 EP_TARGET inline float sum(__m256 v) {
     __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
@@ -18,53 +22,70 @@ EP_TARGET inline float sum(__m256 v) {
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
 
-EP_TARGET inline __m256 widen(const Half* from) {
-    return _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(from)));
+EP_TARGET inline std::int32_t sum(__m256i v) {
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, _MM_SHUFFLE(1, 0, 3, 2)));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, _MM_SHUFFLE(2, 3, 0, 1)));
+    return _mm_cvtsi128_si32(s);
 }
 
-// R rows share each load of the query; two sums a row hide the latency of the additions.
-template <int R>
-EP_TARGET inline void dot_group(const Half* const* rows, const Half* const* next,
-                                const float* query, std::size_t stride, float* scores) {
-    __m256 low[R], high[R];
-    for (int r = 0; r < R; ++r) low[r] = high[r] = _mm256_setzero_ps();
-    for (std::size_t line = 0; line < stride; line += kRowStep) {
-        for (int r = 0; r < R; ++r) {
-            _mm_prefetch(reinterpret_cast<const char*>(next[r] + line), _MM_HINT_T0);
-        }
-        for (std::size_t i = line; i < line + kRowStep; i += 16) {
-            const __m256 q0 = _mm256_load_ps(query + i);
-            const __m256 q1 = _mm256_load_ps(query + i + 8);
-            for (int r = 0; r < R; ++r) {
-                low[r] = _mm256_fmadd_ps(widen(rows[r] + i), q0, low[r]);
-                high[r] = _mm256_fmadd_ps(widen(rows[r] + i + 8), q1, high[r]);
-            }
+EP_TARGET inline __m256i product(const std::int8_t* row, const std::int16_t* query) {
+    const __m256i codes =
+        _mm256_cvtepi8_epi16(_mm_load_si128(reinterpret_cast<const __m128i*>(row)));
+    return _mm256_madd_epi16(codes, _mm256_load_si256(reinterpret_cast<const __m256i*>(query)));
+}
+
+EP_TARGET inline std::int32_t dot_row(const std::int8_t* row, const std::int8_t* ahead,
+                                      const std::int16_t* query, std::size_t stride) {
+    __m256i low = _mm256_setzero_si256(), high = low;
+    for (std::size_t i = 0; i < stride; i += kRowStep) {
+        _mm_prefetch(reinterpret_cast<const char*>(ahead + i), _MM_HINT_T0);
+        low = _mm256_add_epi32(low, product(row + i, query + i));
+        high = _mm256_add_epi32(high, product(row + i + 16, query + i + 16));
+        low = _mm256_add_epi32(low, product(row + i + 32, query + i + 32));
+        high = _mm256_add_epi32(high, product(row + i + 48, query + i + 48));
+    }
+    return sum(_mm256_add_epi32(low, high));
+}
+
+EP_TARGET void dot_codes(const std::int8_t* const* rows, std::size_t count,
+                         const std::int16_t* query, std::size_t stride, std::int32_t* sums) {
+    for (std::size_t i = 0; i < count; ++i) {
+        sums[i] = dot_row(rows[i], rows[std::min(i + kAhead, count - 1)], query, stride);
+    }
+}
+
+EP_TARGET inline __m256i widen_to_32(const std::int8_t* from) {
+    return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+}
+
+EP_TARGET float dot_whole(const std::int8_t* high, const std::int8_t* low, const float* query,
+                          std::size_t stride) {
+    __m256 sums[4];
+    for (auto& part : sums) part = _mm256_setzero_ps();
+    for (std::size_t i = 0; i < stride; i += 32) {
+        for (std::size_t j = 0; j < 4; ++j) {
+            const std::size_t at = i + 8 * j;
+            const __m256i whole = _mm256_add_epi32(
+                _mm256_slli_epi32(widen_to_32(high + at), 8), widen_to_32(low + at));
+            sums[j] =
+                _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), _mm256_load_ps(query + at), sums[j]);
         }
     }
-    for (int r = 0; r < R; ++r) scores[r] = sum(_mm256_add_ps(low[r], high[r]));
+    return sum(_mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3])));
 }
 
-EP_TARGET void dot_rows(const Half* const* rows, std::size_t count, const float* query,
-                        std::size_t stride, float* scores) {
-    std::size_t i = 0;
-    for (; i + 4 <= count; i += 4) {
-        const std::size_t next = std::min(i + 4, count - 4);
-        dot_group<4>(rows + i, rows + next, query, stride, scores + i);
-    }
-    for (; i < count; ++i) dot_group<1>(rows + i, rows + i, query, stride, scores + i);
-}
-
-EP_TARGET void to_half(const float* from, std::size_t count, Half* to) {
-    const auto narrow = [](const float* in, Half* out) EP_TARGET {
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(out),
-                         _mm256_cvtps_ph(_mm256_loadu_ps(in), _MM_FROUND_TO_NEAREST_INT));
+EP_TARGET void widen(const Half* from, std::size_t count, float* to) {
+    const auto eight = [](const Half* in, float* out) EP_TARGET {
+        _mm256_storeu_ps(out,
+                         _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(in))));
     };
     std::size_t i = 0;
-    for (; i + 8 <= count; i += 8) narrow(from + i, to + i);
-    float in[8] = {};
-    Half out[8];
+    for (; i + 8 <= count; i += 8) eight(from + i, to + i);
+    Half in[8] = {};
+    float out[8];
     std::copy(from + i, from + count, in);
-    narrow(in, out);
+    eight(in, out);
     std::copy(out, out + (count - i), to + i);
 }
 
@@ -83,7 +104,7 @@ EP_TARGET float dot(const float* a, const float* b, std::size_t count) {
 }  // namespace
 
 const Kernels* avx2_kernels() {
-    static const Kernels set{"avx2", dot_rows, to_half, dot};
+    static const Kernels set{"avx2", dot_codes, dot_whole, split_values, join_codes, widen, dot};
     return &set;
 }
 

@@ -15,51 +15,67 @@
 
 #define EP_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx2,fma,f16c")))
 
+#include "kernel_loops.h"
+
 namespace edgepersona {
 namespace {
 
-EP_TARGET inline __m512 widen(const Half* from) {
-    return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(from)));
+constexpr std::size_t kAhead = 8;  // rows fetched ahead
+
+EP_TARGET inline __m512i widen_codes(const std::int8_t* from) {
+    return _mm512_cvtepi8_epi16(_mm256_load_si256(reinterpret_cast<const __m256i*>(from)));
 }
 
-// R rows share each load of the query; two sums a row hide the latency of the additions.
-template <int R>
-EP_TARGET inline void dot_group(const Half* const* rows, const Half* const* next,
-                                const float* query, std::size_t stride, float* scores) {
-    __m512 low[R], high[R];
-    for (int r = 0; r < R; ++r) low[r] = high[r] = _mm512_setzero_ps();
+EP_TARGET inline std::int32_t dot_row(const std::int8_t* row, const std::int8_t* ahead,
+                                      const std::int16_t* query, std::size_t stride) {
+    __m512i low = _mm512_setzero_si512(), high = low;
     for (std::size_t i = 0; i < stride; i += kRowStep) {
-        const __m512 q0 = _mm512_load_ps(query + i);
-        const __m512 q1 = _mm512_load_ps(query + i + 16);
-        for (int r = 0; r < R; ++r) {
-            _mm_prefetch(reinterpret_cast<const char*>(next[r] + i), _MM_HINT_T0);
-            low[r] = _mm512_fmadd_ps(widen(rows[r] + i), q0, low[r]);
-            high[r] = _mm512_fmadd_ps(widen(rows[r] + i + 16), q1, high[r]);
+        _mm_prefetch(reinterpret_cast<const char*>(ahead + i), _MM_HINT_T0);
+        const __m512i q0 = _mm512_load_si512(query + i);
+        const __m512i q1 = _mm512_load_si512(query + i + 32);
+        low = _mm512_add_epi32(low, _mm512_madd_epi16(widen_codes(row + i), q0));
+        high = _mm512_add_epi32(high, _mm512_madd_epi16(widen_codes(row + i + 32), q1));
+    }
+    return _mm512_reduce_add_epi32(_mm512_add_epi32(low, high));
+}
+
+EP_TARGET void dot_codes(const std::int8_t* const* rows, std::size_t count,
+                         const std::int16_t* query, std::size_t stride, std::int32_t* sums) {
+    for (std::size_t i = 0; i < count; ++i) {
+        sums[i] = dot_row(rows[i], rows[std::min(i + kAhead, count - 1)], query, stride);
+    }
+}
+
+EP_TARGET inline __m512i widen_to_32(const std::int8_t* from) {
+    return _mm512_cvtepi8_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(from)));
+}
+
+EP_TARGET float dot_whole(const std::int8_t* high, const std::int8_t* low, const float* query,
+                          std::size_t stride) {
+    __m512 sums[4];
+    for (auto& sum : sums) sum = _mm512_setzero_ps();
+    for (std::size_t i = 0; i < stride; i += kRowStep) {
+        for (std::size_t j = 0; j < 4; ++j) {
+            const std::size_t at = i + 16 * j;
+            const __m512i whole = _mm512_add_epi32(
+                _mm512_slli_epi32(widen_to_32(high + at), 8), widen_to_32(low + at));
+            sums[j] =
+                _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole), _mm512_load_ps(query + at), sums[j]);
         }
     }
-    for (int r = 0; r < R; ++r) scores[r] = _mm512_reduce_add_ps(_mm512_add_ps(low[r], high[r]));
-}
-
-EP_TARGET void dot_rows(const Half* const* rows, std::size_t count, const float* query,
-                        std::size_t stride, float* scores) {
-    std::size_t i = 0;
-    for (; i + 4 <= count; i += 4) {
-        const std::size_t next = std::min(i + 4, count - 4);
-        dot_group<4>(rows + i, rows + next, query, stride, scores + i);
-    }
-    for (; i < count; ++i) dot_group<1>(rows + i, rows + i, query, stride, scores + i);
+    return _mm512_reduce_add_ps(
+        _mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3])));
 }
 
 EP_TARGET inline __mmask16 first(std::size_t count) {
     return static_cast<__mmask16>((1U << count) - 1);
 }
 
-EP_TARGET void to_half(const float* from, std::size_t count, Half* to) {
+EP_TARGET void widen(const Half* from, std::size_t count, float* to) {
     for (std::size_t i = 0; i < count; i += 16) {
         const __mmask16 mask = first(std::min<std::size_t>(count - i, 16));
-        const __m512 values = _mm512_maskz_loadu_ps(mask, from + i);
-        _mm256_mask_storeu_epi16(to + i, mask,
-                                 _mm512_cvtps_ph(values, _MM_FROUND_TO_NEAREST_INT));
+        const __m256i halves = _mm256_maskz_loadu_epi16(mask, from + i);
+        _mm512_mask_storeu_ps(to + i, mask, _mm512_cvtph_ps(halves));
     }
 }
 
@@ -81,7 +97,7 @@ EP_TARGET float dot(const float* a, const float* b, std::size_t count) {
 }  // namespace
 
 const Kernels* avx512_kernels() {
-    static const Kernels set{"avx512", dot_rows, to_half, dot};
+    static const Kernels set{"avx512", dot_codes, dot_whole, split_values, join_codes, widen, dot};
     return &set;
 }
 

@@ -3,6 +3,10 @@
 
 #include "edgepersona/kernels.h"
 
+#define EP_TARGET
+
+#include "kernel_loops.h"
+
 namespace edgepersona {
 namespace {
 
@@ -20,18 +24,14 @@ std::uint32_t bits_of(float value) {
     return bits;
 }
 
-// Exact for every finite half. Subnormal ones are not made through subnormal floats, on which
-// processors take a hundred times as long, and which a host may have switched off.
-float widen(Half half) {
+// Subnormal halves are not made through subnormal floats, on which processors take a hundred
+// times as long, and which a host may have switched off.
+float widen_one(Half half) {
     const std::uint32_t magnitude = (half & 0x7fffU) << 13;
     const std::uint32_t normal = magnitude + 0x38000000U;  // the exponent's bias, moved
     const std::uint32_t subnormal = bits_of(float_of(magnitude + 0x38800000U) - 0x1p-14F);
     const std::uint32_t sign = (half & 0x8000U) << 16;
-    // By mask and signed comparison: what SSE2 has, so that the loop below is vectorised.
-    const auto is_subnormal =
-        static_cast<std::uint32_t>(-static_cast<std::int32_t>(
-            static_cast<std::int32_t>(magnitude) < 0x00800000));
-    return float_of((subnormal & is_subnormal) | (normal & ~is_subnormal) | sign);
+    return float_of((magnitude < 0x00800000U ? subnormal : normal) | sign);
 }
 
 float sum(float* lanes) {
@@ -41,31 +41,30 @@ float sum(float* lanes) {
     return lanes[0];
 }
 
-void dot_rows(const Half* const* rows, std::size_t count, const float* query, std::size_t stride,
-              float* scores) {
+void dot_codes(const std::int8_t* const* rows, std::size_t count, const std::int16_t* query,
+               std::size_t stride, std::int32_t* sums) {
     for (std::size_t r = 0; r < count; ++r) {
-        const Half* row = rows[r];
-        float lanes[kLanes] = {};
-        for (std::size_t i = 0; i < stride; i += kLanes) {
-            for (std::size_t j = 0; j < kLanes; ++j) lanes[j] += widen(row[i + j]) * query[i + j];
+        const std::int8_t* row = rows[r];
+        std::int32_t total = 0;
+        for (std::size_t i = 0; i < stride; ++i) total += row[i] * query[i];
+        sums[r] = total;
+    }
+}
+
+float dot_whole(const std::int8_t* high, const std::int8_t* low, const float* query,
+                std::size_t stride) {
+    float lanes[kLanes] = {};
+    for (std::size_t i = 0; i < stride; i += kLanes) {
+        for (std::size_t j = 0; j < kLanes; ++j) {
+            const std::int32_t whole = high[i + j] * 256 + low[i + j];
+            lanes[j] += static_cast<float>(whole) * query[i + j];
         }
-        scores[r] = sum(lanes);
     }
+    return sum(lanes);
 }
 
-Half narrow(float value) {
-    std::uint32_t bits = bits_of(value);
-    const std::uint32_t sign = bits >> 16 & 0x8000U;
-    bits &= 0x7fffffffU;
-    if (bits < 0x38800000U) {  // below 2^-14: adding 0.5 rounds at a subnormal half's last bit
-        return static_cast<Half>(sign | (bits_of(float_of(bits) + 0.5F) - 0x3f000000U));
-    }
-    bits += 0xc8000fffU + (bits >> 13 & 1U);  // new bias, and round to nearest even
-    return static_cast<Half>(sign | bits >> 13);
-}
-
-void to_half(const float* from, std::size_t count, Half* to) {
-    for (std::size_t i = 0; i < count; ++i) to[i] = narrow(from[i]);
+void widen(const Half* from, std::size_t count, float* to) {
+    for (std::size_t i = 0; i < count; ++i) to[i] = widen_one(from[i]);
 }
 
 float dot(const float* a, const float* b, std::size_t count) {
@@ -81,7 +80,7 @@ float dot(const float* a, const float* b, std::size_t count) {
 }  // namespace
 
 const Kernels* baseline_kernels() {
-    static const Kernels set{"baseline", dot_rows, to_half, dot};
+    static const Kernels set{"baseline", dot_codes, dot_whole, split_values, join_codes, widen, dot};
     return &set;
 }
 

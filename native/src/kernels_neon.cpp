@@ -7,51 +7,59 @@
 
 #include <algorithm>
 
+#define EP_TARGET
+
+#include "kernel_loops.h"
+
 namespace edgepersona {
 namespace {
 
-// R rows share each load of the query; two sums a row hide the latency of the additions.
-template <int R>
-inline void dot_group(const Half* const* rows, const Half* const* next, const float* query,
-                      std::size_t stride, float* scores) {
-    float32x4_t low[R], high[R];
-    for (int r = 0; r < R; ++r) low[r] = high[r] = vdupq_n_f32(0.0F);
+constexpr std::size_t kAhead = 8;  // rows fetched ahead
+
+inline std::int32_t dot_row(const std::int8_t* row, const std::int8_t* ahead,
+                            const std::int16_t* query, std::size_t stride) {
+    int32x4_t low = vdupq_n_s32(0), high = low;
     for (std::size_t line = 0; line < stride; line += kRowStep) {
-        for (int r = 0; r < R; ++r) __builtin_prefetch(next[r] + line);
+        __builtin_prefetch(ahead + line);
         for (std::size_t i = line; i < line + kRowStep; i += 8) {
-            const float32x4_t q0 = vld1q_f32(query + i);
-            const float32x4_t q1 = vld1q_f32(query + i + 4);
-            for (int r = 0; r < R; ++r) {
-                const float16x8_t halves = vreinterpretq_f16_u16(vld1q_u16(rows[r] + i));
-                low[r] = vfmaq_f32(low[r], vcvt_f32_f16(vget_low_f16(halves)), q0);
-                high[r] = vfmaq_f32(high[r], vcvt_high_f32_f16(halves), q1);
-            }
+            const int16x8_t codes = vmovl_s8(vld1_s8(row + i));
+            const int16x8_t q = vld1q_s16(query + i);
+            low = vmlal_s16(low, vget_low_s16(codes), vget_low_s16(q));
+            high = vmlal_high_s16(high, codes, q);
         }
     }
-    for (int r = 0; r < R; ++r) scores[r] = vaddvq_f32(vaddq_f32(low[r], high[r]));
+    return vaddvq_s32(vaddq_s32(low, high));
 }
 
-void dot_rows(const Half* const* rows, std::size_t count, const float* query, std::size_t stride,
-              float* scores) {
-    std::size_t i = 0;
-    for (; i + 4 <= count; i += 4) {
-        const std::size_t next = std::min(i + 4, count - 4);
-        dot_group<4>(rows + i, rows + next, query, stride, scores + i);
+void dot_codes(const std::int8_t* const* rows, std::size_t count, const std::int16_t* query,
+               std::size_t stride, std::int32_t* sums) {
+    for (std::size_t i = 0; i < count; ++i) {
+        sums[i] = dot_row(rows[i], rows[std::min(i + kAhead, count - 1)], query, stride);
     }
-    for (; i < count; ++i) dot_group<1>(rows + i, rows + i, query, stride, scores + i);
 }
 
-void narrow(const float* in, Half* out) {
-    vst1_u16(out, vreinterpret_u16_f16(vcvt_f16_f32(vld1q_f32(in))));
+float dot_whole(const std::int8_t* high, const std::int8_t* low, const float* query,
+                std::size_t stride) {
+    float32x4_t even = vdupq_n_f32(0.0F), odd = even;
+    for (std::size_t i = 0; i < stride; i += 8) {
+        const int16x8_t whole =
+            vaddw_s8(vshlq_n_s16(vmovl_s8(vld1_s8(high + i)), 8), vld1_s8(low + i));
+        even = vfmaq_f32(even, vcvtq_f32_s32(vmovl_s16(vget_low_s16(whole))), vld1q_f32(query + i));
+        odd = vfmaq_f32(odd, vcvtq_f32_s32(vmovl_high_s16(whole)), vld1q_f32(query + i + 4));
+    }
+    return vaddvq_f32(vaddq_f32(even, odd));
 }
 
-void to_half(const float* from, std::size_t count, Half* to) {
+void widen(const Half* from, std::size_t count, float* to) {
+    const auto four = [](const Half* in, float* out) {
+        vst1q_f32(out, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(in))));
+    };
     std::size_t i = 0;
-    for (; i + 4 <= count; i += 4) narrow(from + i, to + i);
-    float in[4] = {};
-    Half out[4];
+    for (; i + 4 <= count; i += 4) four(from + i, to + i);
+    Half in[4] = {};
+    float out[4];
     std::copy(from + i, from + count, in);
-    narrow(in, out);
+    four(in, out);
     std::copy(out, out + (count - i), to + i);
 }
 
@@ -70,7 +78,7 @@ float dot(const float* a, const float* b, std::size_t count) {
 }  // namespace
 
 const Kernels* neon_kernels() {
-    static const Kernels set{"neon", dot_rows, to_half, dot};
+    static const Kernels set{"neon", dot_codes, dot_whole, split_values, join_codes, widen, dot};
     return &set;
 }
 

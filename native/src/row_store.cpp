@@ -1,61 +1,131 @@
 #include "edgepersona/row_store.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
-#include <new>
+#include <limits>
 #include <utility>
 
 namespace edgepersona {
 namespace {
 
-// Small enough that a small profile stays small and a block fits a core's L2 cache.
-constexpr std::size_t kBlockBytes = 256 * 1024;
+constexpr std::size_t kSlabBytes = std::size_t{4} << 20;  // at least: some huge pages
+constexpr std::size_t kFewestRows = 64;  // a small profile stays small: the last slab grows
 
-// The largest shift with 2^shift <= value, or 0.
-unsigned log2_of(std::size_t value) {
+// The smallest shift with unit << shift >= size.
+unsigned shift_for(std::size_t unit, std::size_t size) {
     unsigned shift = 0;
-    while (value >> (shift + 1) != 0) ++shift;
+    while (unit << shift < size) ++shift;
     return shift;
 }
 
-void* (*const volatile overwrite)(void*, int, std::size_t) = std::memset;
+// Below, 1 / step would not be finite; no half is as small.
+constexpr float kTiny = 1e-30F;
 
 }  // namespace
 
-void wipe(void* bytes, std::size_t size) noexcept { overwrite(bytes, 0, size); }
-
-void RowStore::Free::operator()(Half* block) const noexcept {
-    wipe(block, size_bytes);
-    ::operator delete(block, std::align_val_t{kRowAlign});
-}
+RowStore::Slab::Slab(std::size_t count, std::size_t stride)
+    : rows(count),
+      memory(count * (2 * stride + 2 * sizeof(float))),
+      high(memory.at<std::int8_t>()),
+      low(memory.at<std::int8_t>(count * stride)),
+      steps(memory.at<float>(2 * count * stride)),
+      slacks(steps + count) {}
 
 RowStore::RowStore(std::size_t ndim)
-    : stride_((ndim + kRowStep - 1) / kRowStep * kRowStep),
-      block_shift_(log2_of(kBlockBytes / (stride_ * sizeof(Half)))) {}
+    : ndim_(ndim),
+      stride_((ndim + kRowStep - 1) / kRowStep * kRowStep),
+      slab_shift_(shift_for(2 * stride_, kSlabBytes)) {}
 
 std::size_t RowStore::memory_bytes() const {
-    return blocks_.size() * rows_per_block() * stride_ * sizeof(Half) +
-           blocks_.capacity() * sizeof(blocks_[0]);
+    std::size_t bytes = slabs_.capacity() * sizeof(Slab);
+    for (const Slab& slab : slabs_) bytes += slab.memory.size_bytes();
+    return bytes;
 }
 
 void RowStore::reserve(std::size_t rows) {
-    const std::size_t needed = (rows + rows_per_block() - 1) / rows_per_block();
-    const std::size_t size_bytes = rows_per_block() * stride_ * sizeof(Half);
-    while (blocks_.size() < needed) {
-        void* block = ::operator new(size_bytes, std::align_val_t{kRowAlign});
-        std::memset(block, 0, size_bytes);
-        std::unique_ptr<Half, Free> owned(static_cast<Half*>(block), Free{size_bytes});
-        blocks_.push_back(std::move(owned));
+    for (std::size_t slab = 0; slab << slab_shift_ < rows; ++slab) {
+        const std::size_t wanted = std::min(rows - (slab << slab_shift_), rows_per_slab());
+        if (slab == slabs_.size()) slabs_.emplace_back(room_for(wanted), stride_);
+        if (slabs_[slab].rows < wanted) enlarge(slabs_[slab], room_for(wanted));
     }
 }
 
-void RowStore::remove(std::size_t index) noexcept {
-    Half* last = row(size_ - 1);
-    if (index != size_ - 1) std::memcpy(row(index), last, stride_ * sizeof(Half));
-    wipe(last, stride_ * sizeof(Half));
+std::size_t RowStore::room_for(std::size_t rows) const {
+    return std::min(rows_per_slab(), kFewestRows << shift_for(kFewestRows, rows));
+}
+
+void RowStore::enlarge(Slab& slab, std::size_t rows) {
+    Slab larger(rows, stride_);
+    std::memcpy(larger.high, slab.high, slab.rows * stride_);
+    std::memcpy(larger.low, slab.low, slab.rows * stride_);
+    std::copy_n(slab.steps, slab.rows, larger.steps);
+    std::copy_n(slab.slacks, slab.rows, larger.slacks);
+    slab = std::move(larger);
+}
+
+void RowStore::write(std::size_t row, const float* values) noexcept {
+    float largest = 0.0F;
+    for (std::size_t i = 0; i < ndim_; ++i) largest = std::max(largest, std::fabs(values[i]));
+    clear(row);
+    if (largest < kTiny) return;
+    const Slab& to = slab(row);
+    std::int8_t* high = to.high + within(row) * stride_;
+    std::int8_t* low = to.low + within(row) * stride_;
+    kernels().split(values, ndim_, static_cast<float>(kLargestWhole) / largest, high, low);
+    double squares = 0;
+    for (std::size_t i = 0; i < ndim_; ++i) squares += low[i] * low[i];
+    const float step = largest / static_cast<float>(kLargestWhole);
+    to.steps[within(row)] = step;
+    to.slacks[within(row)] = step * static_cast<float>(std::sqrt(squares) * (1 + 1e-6));
+}
+
+void RowStore::read(std::size_t row, float* values) const noexcept {
+    for (std::size_t i = 0; i < ndim_; ++i) {
+        values[i] = step(row) * static_cast<float>(high(row)[i] * 256 + low(row)[i]);
+    }
+}
+
+std::int32_t RowStore::largest_code() const {
+    return static_cast<std::int32_t>(std::min<std::size_t>(INT16_MAX, INT32_MAX / (127 * stride_)));
+}
+
+void RowStore::codes(std::size_t row, std::int16_t* to) const noexcept {
+    int shift = 0;
+    while (kLargestWhole + 128 > largest_code() << shift) ++shift;
+    kernels().join(high(row), low(row), stride_, shift, to);
+}
+
+void RowStore::vacate(std::size_t row) noexcept {
+    clear(row);
+    slab(row).slacks[within(row)] = -std::numeric_limits<float>::infinity();
+}
+
+void RowStore::replace_by_last(std::size_t row) noexcept {
+    const std::size_t last = size_ - 1;
+    if (row != last) copy(last, row);
+    clear(last);
     --size_;
-    // One empty block stays, so that adding and removing at an edge does not allocate each time.
-    const std::size_t used = (size_ + rows_per_block() - 1) / rows_per_block();
-    while (blocks_.size() > used + 1 || (size_ == 0 && !blocks_.empty())) blocks_.pop_back();
+    // One empty slab stays, so that adding and removing at an edge does not allocate each time.
+    const std::size_t used = (size_ + rows_per_slab() - 1) >> slab_shift_;
+    while (slabs_.size() > used + 1 || (size_ == 0 && !slabs_.empty())) slabs_.pop_back();
+}
+
+void RowStore::copy(std::size_t from, std::size_t to) noexcept {
+    const Slab &source = slab(from), &target = slab(to);
+    const std::size_t i = within(from), j = within(to);
+    std::memcpy(target.high + j * stride_, source.high + i * stride_, stride_);
+    std::memcpy(target.low + j * stride_, source.low + i * stride_, stride_);
+    target.steps[j] = source.steps[i];
+    target.slacks[j] = source.slacks[i];
+}
+
+void RowStore::clear(std::size_t row) noexcept {
+    const Slab& from = slab(row);
+    const std::size_t i = within(row);
+    wipe(from.high + i * stride_, stride_);
+    wipe(from.low + i * stride_, stride_);
+    from.steps[i] = from.slacks[i] = 0.0F;
 }
 
 }  // namespace edgepersona

@@ -3,10 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <memory>
-#include <mutex>
 #include <new>
 #include <string>
+#include <utility>
 
 #include "edgepersona/errors.h"
 #include "edgepersona/top_k.h"
@@ -15,6 +14,17 @@ namespace edgepersona {
 namespace {
 
 using Ids = std::vector<std::int64_t>;
+
+// How wide walks may be, and what is asked of one: measured on kSamples queries made of rows and
+// noise, for rows themselves are found too easily: the graph was built from them. A cosine of .5 to
+// the row is what a question has to what answers it, and a little harder to walk to than texts that
+// are new to the index: where these are found to .975, those are to .98 or more.
+constexpr std::size_t kWidths[] = {24, 32, 40, 48, 56, 64, 72, 80, 96, 112, 128, 160, 192, 256,
+                                   320, 384, 512};
+constexpr std::size_t kSamples = 200, kSampleK = 10;
+constexpr double kSampleCosine = 0.5, kWantedRecall = 0.975;
+// A row that is walked to takes as long as some that are scanned one after the other.
+constexpr std::size_t kRowsPerScored = 4;
 
 // Rows scored at a time: they stay in L2 while every query of a batch passes over them.
 constexpr std::size_t kChunk = 256;
@@ -55,47 +65,89 @@ void check_unique(Span<std::int64_t> ids) {
     }
 }
 
-void write(const float* from, std::size_t ndim, Half* to) { kernels().to_half(from, ndim, to); }
-void write(const Half* from, std::size_t ndim, Half* to) { std::copy(from, from + ndim, to); }
-
 std::size_t checked_ndim(std::size_t ndim) {
     if (ndim >= 1 && ndim <= VectorIndex::kMaxNdim) return ndim;
     throw InvalidInput("ndim is " + std::to_string(ndim) + ", expected 1 to " +
                        std::to_string(VectorIndex::kMaxNdim));
 }
 
-// The queries, padded with zeros as the rows are.
-class Padded {
-  public:
-    Padded(Span<float> queries, std::size_t ndim, std::size_t stride)
-        : stride_(stride), memory_(queries.size / ndim * stride + kRowAlign / sizeof(float)) {
-        void* start = memory_.data();
-        std::size_t space = memory_.size() * sizeof(float);
-        data_ = static_cast<float*>(std::align(kRowAlign, 1, start, space));
-        for (std::size_t q = 0; q < queries.size / ndim; ++q) {
-            std::copy_n(queries.data + q * ndim, ndim, data_ + q * stride);
+// Adds noise, so that the cosine to what it was is about `cosine`; the same for the same seed.
+void add_noise(std::vector<float>& values, double cosine, std::uint64_t seed) {
+    double squares = 0;
+    for (const float value : values) squares += static_cast<double>(value) * value;
+    const double spread = std::sqrt(squares * (1 / (cosine * cosine) - 1) /
+                                    static_cast<double>(values.size()));
+    std::uint64_t state = seed;
+    for (float& value : values) {
+        double sum = 0;  // of four uniform numbers: near enough to normal, the same everywhere
+        for (int i = 0; i < 4; ++i) {
+            state += 0x9e3779b97f4a7c15U;  // SplitMix64
+            std::uint64_t x = state;
+            x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9U;
+            x = (x ^ x >> 27) * 0x94d049bb133111ebU;
+            sum += static_cast<double>((x ^ x >> 31) >> 11) * 0x1p-53 - 0.5;
         }
+        value += static_cast<float>(spread * sum * 1.7320508);
     }
-    const float* operator[](std::size_t query) const { return data_ + query * stride_; }
+}
 
-  private:
-    std::size_t stride_;
-    std::vector<float> memory_;
-    float* data_;
-};
+const float* as_floats(const float* from, std::size_t, std::vector<float>&) { return from; }
+const float* as_floats(const Half* from, std::size_t ndim, std::vector<float>& room) {
+    room.resize(ndim);
+    kernels().widen(from, ndim, room.data());
+    return room.data();
+}
 
 }  // namespace
 
-VectorIndex::VectorIndex(std::size_t ndim) : ndim_(checked_ndim(ndim)), rows_(ndim_) {}
+// The best rows of a query so far, with their exact scores.
+class VectorIndex::Best {
+  public:
+    Best(const VectorIndex& index, std::size_t k) : index_(&index), top_(k) {}
+
+    // Whether a row whose score is at most this may be among the best.
+    bool may_take(float at_most) const { return at_most >= top_.bar(); }
+    void offer(const Query& query, Row row) {
+        top_.offer({query.score(index_->rows_, row), index_->ids_[row]});
+    }
+    bool full() const { return top_.full(); }
+    const std::vector<Scored>& sorted() { return top_.sorted(); }
+
+  private:
+    const VectorIndex* index_;
+    TopK top_;
+};
+
+VectorIndex::VectorIndex(std::size_t ndim, std::size_t graph_from)
+    : ndim_(checked_ndim(ndim)), graph_from_(graph_from), rows_(ndim_) {}
 
 std::size_t VectorIndex::size() const {
     std::shared_lock lock(mutex_);
-    return rows_.size();
+    return map_.size();
+}
+
+Ids VectorIndex::ids() const {
+    std::shared_lock lock(mutex_);
+    Ids ids;
+    ids.reserve(map_.size());
+    for (std::size_t row = 0; row < rows_.size(); ++row) {
+        if (!rows_.vacant(row)) ids.push_back(ids_[row]);
+    }
+    lock.unlock();
+    std::sort(ids.begin(), ids.end());
+    return ids;
+}
+
+std::size_t VectorIndex::scan_bytes() const {
+    std::shared_lock lock(mutex_);
+    return rows_.memory_bytes() + ids_.capacity() * sizeof(std::int64_t) + map_.memory_bytes();
 }
 
 std::size_t VectorIndex::memory_bytes() const {
+    const std::size_t scanned = scan_bytes();
     std::shared_lock lock(mutex_);
-    return rows_.memory_bytes() + ids_.capacity() * sizeof(std::int64_t) + map_.memory_bytes();
+    const std::size_t lists = (vacant_.capacity() + unlinked_.capacity()) * sizeof(Row);
+    return scanned + lists + (graph_ ? graph_->memory_bytes() : 0);
 }
 
 void VectorIndex::add(Span<std::int64_t> ids, Span<float> vectors) { add_rows(ids, vectors); }
@@ -111,39 +163,75 @@ void VectorIndex::add_rows(Span<std::int64_t> given, Span<T> vectors) {
     check_values("vector", vectors, ndim_);
     const Ids ids(given.begin(), given.end());  // ours: the caller's could change while we work
     check_unique({ids.data(), ids.size()});
+    std::vector<float> room(ndim_);
 
     std::unique_lock lock(mutex_);
-    std::size_t size = rows_.size();
+    std::size_t size = map_.size();
     for (const std::int64_t id : ids) size += map_.find(id) == IdMap::kNone;
-    if (size >= IdMap::kNone) throw InvalidInput("an index holds fewer than 2^32 - 1 vectors");
+    if (size >= Graph::kMaxRows) throw InvalidInput("an index holds fewer than 2^31 vectors");
     // All that can fail comes first; below, nothing throws.
-    rows_.reserve(size);
-    if (ids_.capacity() < size) ids_.reserve(std::max(size, ids_.capacity() * 2));
+    const std::size_t rows = std::max(rows_.size(), size);
+    rows_.reserve(rows);
+    if (ids_.capacity() < rows) ids_.reserve(std::max(rows, ids_.capacity() * 2));
     map_.reserve(size);
-
+    if (graph_) {
+        vacant_.reserve(rows);
+        unlinked_.reserve(rows);
+        graph_->reserve(rows);
+    }
+    ++epoch_;
     for (std::size_t i = 0; i < ids.size(); ++i) {
-        IdMap::Row row = map_.find(ids[i]);
-        if (row == IdMap::kNone) {
-            row = static_cast<IdMap::Row>(rows_.size());
-            rows_.push_back();
-            ids_.push_back(ids[i]);
+        Row row = map_.find(ids[i]);
+        const bool known = row != IdMap::kNone;
+        if (!known) {
+            row = new_row();
+            ids_[row] = ids[i];
             map_.set(ids[i], row);
         }
-        write(vectors.data + i * ndim_, ndim_, rows_.row(row));
+        if (graph_ && (!known || graph_->linked(row))) {
+            graph_->unlink(row);
+            unlinked_.push_back(row);
+        }
+        rows_.write(row, as_floats(vectors.data + i * ndim_, ndim_, room));
     }
 }
 
-std::size_t VectorIndex::remove(Span<std::int64_t> ids) {
+VectorIndex::Row VectorIndex::new_row() noexcept {
+    if (vacant_.empty()) {
+        ids_.push_back(0);
+        return static_cast<Row>(rows_.push_back());
+    }
+    const Row row = vacant_.back();
+    vacant_.pop_back();
+    return row;
+}
+
+std::size_t VectorIndex::remove(Span<std::int64_t> given) {
+    const Ids ids(given.begin(), given.end());
     std::unique_lock lock(mutex_);
-    const std::size_t before = rows_.size();
-    for (const std::int64_t id : ids) {
-        const IdMap::Row row = map_.find(id);
-        if (row == IdMap::kNone) continue;
-        rows_.remove(row);
-        ids_[row] = ids_.back();
-        if (ids_[row] != id) map_.set(ids_[row], row);
-        ids_.pop_back();
-        map_.erase(id);
+    std::vector<Row> rows = rows_of({ids.data(), ids.size()});
+    if (rows.empty()) return 0;
+    ++epoch_;
+    leave_graph_if_worn(rows.size());
+    if (graph_) {
+        for (const Row row : rows) {
+            graph_->unlink(row);
+            map_.erase(ids_[row]);
+            ids_[row] = 0;
+            rows_.vacate(row);
+            vacant_.push_back(row);
+        }
+        unlinked_.erase(std::remove_if(unlinked_.begin(), unlinked_.end(),
+                                       [&](Row row) { return rows_.vacant(row); }),
+                        unlinked_.end());
+    } else {
+        // Without a graph the last row takes the place of one that goes; so the last go first.
+        rows = rows_of({ids.data(), ids.size()});  // other numbers, where vacant rows were closed
+        std::sort(rows.begin(), rows.end(), std::greater<>());
+        for (const Row row : rows) {
+            map_.erase(ids_[row]);
+            remove_row(row);
+        }
     }
     if (ids_.capacity() > 16 + 4 * ids_.size()) {
         try {
@@ -152,78 +240,345 @@ std::size_t VectorIndex::remove(Span<std::int64_t> ids) {
         } catch (const std::bad_alloc&) {  // no room for the smaller copy: the larger one serves
         }
     }
-    return before - rows_.size();
+    return rows.size();
 }
 
-std::vector<IdMap::Row> VectorIndex::rows_of(Span<std::int64_t> ids) const {
+void VectorIndex::remove_row(Row row) noexcept {
+    const auto last = static_cast<Row>(rows_.size() - 1);
+    if (row != last) {
+        ids_[row] = ids_[last];
+        map_.set(ids_[row], row);
+    }
+    rows_.replace_by_last(row);
+    ids_.pop_back();
+}
+
+// A graph that loses a quarter of its rows is not mended but linked anew, without vacant rows.
+void VectorIndex::leave_graph_if_worn(std::size_t leaving) {
+    const std::size_t kept = map_.size() - leaving;
+    if (graph_ && (kept < graph_from_ / 2 || vacant_.size() + leaving > rows_.size() / 4)) {
+        drop_graph();
+    }
+}
+
+void VectorIndex::drop_graph() {
+    graph_.reset();
+    search_width_ = tuned_at_ = 0;
+    std::vector<Row>().swap(unlinked_);
+    std::sort(vacant_.begin(), vacant_.end(), std::greater<>());
+    for (const Row row : vacant_) remove_row(row);
+    std::vector<Row>().swap(vacant_);
+}
+
+std::vector<VectorIndex::Row> VectorIndex::rows_of(Span<std::int64_t> ids) const {
     Ids unique;
     if (!strictly_increasing(ids)) {  // each id may be returned once only
         unique = sorted(ids);
         unique.erase(std::unique(unique.begin(), unique.end()), unique.end());
         ids = {unique.data(), unique.size()};
     }
-    std::vector<IdMap::Row> rows;
+    std::vector<Row> rows;
     rows.reserve(std::min(ids.size, map_.size()));
     for (const std::int64_t id : ids) {
-        const IdMap::Row row = map_.find(id);
+        const Row row = map_.find(id);
         if (row != IdMap::kNone) rows.push_back(row);
     }
     return rows;
 }
 
-Hits VectorIndex::search(Span<float> queries, std::size_t k,
-                         const Span<std::int64_t>* only) const {
-    if (queries.size % ndim_ != 0) {
-        throw InvalidInput(std::to_string(queries.size) + " values are no whole queries of " +
+Hits VectorIndex::search(Span<float> given, std::size_t k, const Span<std::int64_t>* only,
+                         bool exact) const {
+    if (given.size % ndim_ != 0) {
+        throw InvalidInput(std::to_string(given.size) + " values are no whole queries of " +
                            std::to_string(ndim_) + " dimensions");
     }
     if (k < 1) throw InvalidInput("k is 0, expected 1 or more");
-    check_values("query", queries, ndim_);
-    const Padded padded(queries, ndim_, rows_.stride());
+    check_values("query", given, ndim_);
+    std::vector<Query> queries;
+    for (std::size_t at = 0; at < given.size; at += ndim_) {
+        queries.emplace_back(given.data + at, rows_);
+    }
 
     std::shared_lock lock(mutex_);
-    std::vector<IdMap::Row> chosen;
+    std::vector<Row> chosen;
     if (only != nullptr) chosen = rows_of(*only);
-    const std::size_t candidates = only != nullptr ? chosen.size() : rows_.size();
-
     Hits hits;
-    hits.queries = queries.size / ndim_;
-    hits.k = std::min(k, candidates);
+    hits.queries = queries.size();
+    hits.k = std::min(k, only != nullptr ? chosen.size() : map_.size());
     if (hits.k == 0) return hits;
-    std::vector<TopK> best;
-    best.reserve(hits.queries);
-    for (std::size_t q = 0; q < hits.queries; ++q) best.emplace_back(hits.k);
-    const auto dot_rows = kernels().dot_rows;
-    IdMap::Row numbers[kChunk];
-    const Half* rows[kChunk];
-    float scores[kChunk];
-    for (std::size_t start = 0; start < candidates; start += kChunk) {
-        const std::size_t count = std::min(kChunk, candidates - start);
-        for (std::size_t i = 0; i < count; ++i) {
-            numbers[i] = only != nullptr ? chosen[start + i] : static_cast<IdMap::Row>(start + i);
-            rows[i] = rows_.row(numbers[i]);
-        }
-        for (std::size_t q = 0; q < hits.queries; ++q) {
-            TopK& top = best[q];
-            dot_rows(rows, count, padded[q], rows_.stride(), scores);
-            float bar = top.bar();
-            for (std::size_t i = 0; i < count; ++i) {
-                if (scores[i] < bar) continue;
-                top.offer({scores[i], ids_[numbers[i]]});
-                bar = top.bar();
-            }
+    std::vector<Best> best(queries.size(), Best(*this, hits.k));
+    if (only != nullptr) {
+        scan(queries, chosen.data(), chosen.size(), best);
+    } else if (exact || !walks() || hits.k > map_.size() / 8) {
+        scan(queries, nullptr, rows_.size(), best);
+    } else {
+        // Measured at 10 results: more of them need a wider walk.
+        const std::size_t width = search_width_ + (hits.k > 10 ? 2 * (hits.k - 10) : 0);
+        for (std::size_t q = 0; q < queries.size(); ++q) walk(queries[q], width, best[q]);
+        scan(queries, unlinked_.data(), unlinked_.size(), best);
+        if (!std::all_of(best.begin(), best.end(), [](const Best& one) { return one.full(); })) {
+            best.assign(queries.size(), Best(*this, hits.k));  // a graph with a part cut off
+            scan(queries, nullptr, rows_.size(), best);
         }
     }
 
     hits.ids.reserve(hits.queries * hits.k);
     hits.scores.reserve(hits.queries * hits.k);
-    for (TopK& top : best) {
-        for (const Scored& hit : top.sorted()) {
+    for (Best& one : best) {
+        for (const Scored& hit : one.sorted()) {
             hits.ids.push_back(hit.id);
             hits.scores.push_back(hit.score);
         }
     }
     return hits;
+}
+
+// Scans `count` rows: those listed, or without a list the first ones.
+void VectorIndex::scan(const std::vector<Query>& queries, const Row* rows, std::size_t count,
+                       std::vector<Best>& best) const {
+    const auto dot_codes = kernels().dot_codes;
+    Row numbers[kChunk];
+    const std::int8_t* codes[kChunk];
+    float steps[kChunk], slacks[kChunk];
+    std::int32_t sums[kChunk];
+    float at_most[kChunk];
+    for (std::size_t start = 0; start < count; start += kChunk) {
+        const std::size_t size = std::min(kChunk, count - start);
+        for (std::size_t i = 0; i < size; ++i) {
+            numbers[i] = rows != nullptr ? rows[start + i] : static_cast<Row>(start + i);
+            codes[i] = rows_.high(numbers[i]);
+            steps[i] = rows_.step(numbers[i]);
+            slacks[i] = rows_.slack(numbers[i]);
+        }
+        for (std::size_t q = 0; q < queries.size(); ++q) {
+            const Query& query = queries[q];
+            dot_codes(codes, size, query.codes(), rows_.stride(), sums);
+            for (std::size_t i = 0; i < size; ++i) {
+                at_most[i] = query.at_most(sums[i], steps[i], slacks[i]);
+            }
+            for (std::size_t i = 0; i < size; ++i) {
+                if (best[q].may_take(at_most[i]) && slacks[i] >= 0) {
+                    best[q].offer(query, numbers[i]);
+                }
+            }
+        }
+    }
+}
+
+void VectorIndex::walk(const Query& query, std::size_t width, Best& best) const {
+    static thread_local std::vector<Graph::Near> found;
+    graph_->search(query.codes(), width, found);
+    for (const Graph::Near& near : found) best.offer(query, near.row);
+}
+
+bool VectorIndex::walks() const {
+    return search_width_ > 0 && unlinked_.size() <= rows_.size() / 8;
+}
+
+bool VectorIndex::wants_links() const {
+    return map_.size() >= graph_from_ && map_.size() >= 2 * given_up_at_;
+}
+
+std::size_t VectorIndex::search_width() const {
+    std::shared_lock lock(mutex_);
+    return search_width_;
+}
+
+std::size_t VectorIndex::link(std::size_t count) {
+    std::lock_guard only_one(linking_);
+    for (; count > 0; --count) {
+        if (!link_one()) return 0;
+    }
+    std::shared_lock lock(mutex_);
+    return graph_ ? unlinked_.size() : 0;
+}
+
+// At each doubling, to know early where no walk pays; and when all is linked, if much was since.
+bool VectorIndex::wants_tuning() const {
+    return graph_->size() >= 2 * tuned_at_ ||
+           (unlinked_.empty() && graph_->size() > tuned_at_ + tuned_at_ / 8);
+}
+
+// Links one row; false where there is none to link.
+bool VectorIndex::link_one() {
+    std::shared_lock reading(mutex_);
+    if (!graph_) {
+        if (!wants_links()) return false;
+        reading.unlock();
+        std::unique_lock lock(mutex_);
+        auto graph = std::make_unique<Graph>(rows_);
+        graph->reserve(rows_.size());
+        vacant_.reserve(rows_.size());
+        std::vector<Row> all(rows_.size());
+        for (std::size_t row = 0; row < all.size(); ++row) all[row] = static_cast<Row>(row);
+        unlinked_ = std::move(all);
+        graph_ = std::move(graph);
+        tuned_at_ = graph_from_ / 4;
+        return true;
+    }
+    if (wants_tuning()) {
+        reading.unlock();
+        tune();
+        return true;
+    }
+    if (unlinked_.empty()) return false;
+    const Row row = unlinked_.back();
+    const std::uint64_t epoch = epoch_;
+    Graph::Plan plan = graph_->plan(row);
+    reading.unlock();
+    std::unique_lock lock(mutex_);
+    if (epoch_ != epoch) return true;  // the next call plans anew
+    graph_->apply(plan);
+    unlinked_.pop_back();
+    return true;
+}
+
+// Finds the narrowest walk that finds what a scan finds, or nearly.
+// Where that would read about as much as the scan, the graph goes.
+void VectorIndex::tune() {
+    const Sample sample = sampled();
+    std::size_t width = 0;
+    for (const std::size_t candidate : kWidths) {
+        const Walked walked = try_width(sample, candidate);
+        if (walked.scored * kRowsPerScored > sample.rows) break;
+        if (walked.recall >= kWantedRecall) {
+            width = candidate;
+            break;
+        }
+    }
+    std::unique_lock lock(mutex_);
+    if (!graph_) return;
+    if (width == 0) {
+        given_up_at_ = map_.size();
+        drop_graph();
+    } else {
+        search_width_ = width;
+        tuned_at_ = graph_->size();
+    }
+}
+
+VectorIndex::Sample VectorIndex::sampled() const {
+    Sample sample;
+    std::vector<Row> linked;
+    std::vector<float> values(ndim_);
+    for (std::size_t i = 0; i < kSamples; ++i) {
+        std::shared_lock lock(mutex_);
+        if (!graph_ || graph_->size() == 0) break;
+        linked.clear();
+        for (std::size_t row = 0; row < rows_.size(); ++row) {
+            if (graph_->linked(row)) linked.push_back(static_cast<Row>(row));
+        }
+        rows_.read(linked[i * 0x9e3779b97f4a7c15U % linked.size()], values.data());
+        add_noise(values, kSampleCosine, i);
+        std::vector<Query> query;
+        query.emplace_back(values.data(), rows_);
+        std::vector<Best> best(1, Best(*this, std::min(kSampleK, linked.size())));
+        scan(query, linked.data(), linked.size(), best);
+        Ids truth;
+        for (const Scored& hit : best[0].sorted()) truth.push_back(hit.id);
+        sample.queries.push_back(std::move(query[0]));
+        sample.truth.push_back(std::move(truth));
+        sample.rows = linked.size();
+    }
+    return sample;
+}
+
+VectorIndex::Walked VectorIndex::try_width(const Sample& sample, std::size_t width) const {
+    Walked walked;
+    std::size_t found = 0, wanted = 0, scored = 0;
+    std::vector<Graph::Near> near;
+    for (std::size_t i = 0; i < sample.queries.size(); ++i) {
+        std::shared_lock lock(mutex_);
+        if (!graph_) return walked;
+        scored += graph_->search(sample.queries[i].codes(), width, near);
+        for (const Graph::Near& hit : near) {
+            const Ids& truth = sample.truth[i];
+            found += std::find(truth.begin(), truth.end(), ids_[hit.row]) != truth.end();
+        }
+        wanted += sample.truth[i].size();
+    }
+    if (wanted == 0) return walked;
+    walked.recall = static_cast<double>(found) / static_cast<double>(wanted);
+    walked.scored = scored / sample.queries.size();
+    return walked;
+}
+
+SavedGraph VectorIndex::graph() const {
+    SavedGraph saved;
+    std::shared_lock lock(mutex_);
+    if (!graph_ || search_width_ == 0) return saved;
+    std::vector<Row> rows;
+    for (std::size_t row = 0; row < rows_.size(); ++row) {
+        if (graph_->linked(row)) rows.push_back(static_cast<Row>(row));
+    }
+    std::sort(rows.begin(), rows.end(), [&](Row a, Row b) { return ids_[a] < ids_[b]; });
+    std::vector<Row> node(rows_.size(), Graph::kNone);
+    for (std::size_t i = 0; i < rows.size(); ++i) node[rows[i]] = static_cast<Row>(i);
+    saved.links.reserve(rows.size() * Graph::kWidth);
+    for (const Row row : rows) {
+        saved.ids.push_back(ids_[row]);
+        for (const Row to : graph_->links(row).to) {
+            if (to != Graph::kNone && node[to] != Graph::kNone) saved.links.push_back(node[to]);
+        }
+        saved.links.resize(saved.ids.size() * Graph::kWidth, Graph::kNone);
+    }
+    saved.search_width = search_width_;
+    return saved;
+}
+
+void VectorIndex::load_graph(Span<std::int64_t> ids, Span<std::uint32_t> links,
+                             std::size_t search_width) {
+    if (links.size % Graph::kWidth != 0 || links.size / Graph::kWidth != ids.size) {
+        throw InvalidInput(std::to_string(links.size) + " links for " + std::to_string(ids.size) +
+                           " ids: expected " + std::to_string(Graph::kWidth) + " each");
+    }
+    if (search_width < 1 || search_width > kWidths[std::size(kWidths) - 1]) {
+        throw InvalidInput("the search width is " + std::to_string(search_width) +
+                           ", which no graph has");
+    }
+    // Ours: what the caller holds could change between the check and the use.
+    const std::vector<std::uint32_t> to(links.begin(), links.end());
+    const bool good = std::all_of(to.begin(), to.end(), [&](std::uint32_t node) {
+        return node < ids.size || node == Graph::kNone;
+    });
+    if (!good) throw InvalidInput("a link leads to no node of the graph");
+
+    std::unique_lock lock(mutex_);
+    if (graph_ || !wants_links()) return;
+    std::vector<Row> rows(ids.size);
+    std::vector<bool> taken(rows_.size());
+    for (std::size_t node = 0; node < rows.size(); ++node) {
+        rows[node] = map_.find(ids[node]);
+        if (rows[node] == IdMap::kNone) continue;
+        if (taken[rows[node]]) {
+            throw InvalidInput("id " + std::to_string(ids[node]) + " is in the graph twice");
+        }
+        taken[rows[node]] = true;
+    }
+    auto graph = std::make_unique<Graph>(rows_);
+    graph->reserve(rows_.size());
+    for (std::size_t node = 0; node < rows.size(); ++node) {
+        if (rows[node] == IdMap::kNone) continue;
+        Graph::Links own;
+        std::size_t count = 0;
+        for (std::size_t i = 0; i < Graph::kWidth; ++i) {
+            const std::uint32_t target = to[node * Graph::kWidth + i];
+            if (target == Graph::kNone || rows[target] == IdMap::kNone || target == node) continue;
+            own.to[count++] = rows[target];
+        }
+        std::fill(own.to + count, own.to + Graph::kWidth, Graph::kNone);
+        graph->restore(rows[node], own);
+    }
+    std::vector<Row> unlinked;
+    unlinked.reserve(rows_.size());
+    for (std::size_t row = 0; row < rows_.size(); ++row) {
+        if (!taken[row]) unlinked.push_back(static_cast<Row>(row));
+    }
+    vacant_.reserve(rows_.size());
+    unlinked_ = std::move(unlinked);
+    graph_ = std::move(graph);
+    search_width_ = search_width;
+    tuned_at_ = std::max(graph_->size(), graph_from_ / 4);
 }
 
 }  // namespace edgepersona

@@ -1,74 +1,139 @@
 #include "edgepersona/graph.h"
 
 #include <algorithm>
-#include <limits>
+#include <numeric>
 #include <set>
 
 #include "check.h"
-#include "edgepersona/errors.h"
-#include "edgepersona/kernels.h"
+#include "edgepersona/query.h"
 #include "sample_data.h"
 
 using namespace edgepersona;
 
 namespace {
 
-constexpr std::size_t kNdim = 24, kCount = 1500;  // more than the graph's first room
+constexpr std::size_t kNdim = 24, kCount = 2000;
 
-const std::vector<float>& vectors() {
-    static const auto values = unit_vectors(kCount, kNdim, 8);
-    return values;
-}
-
-Span<float> vector(std::size_t i) { return {vectors().data() + i * kNdim, kNdim}; }
-
-// The share of the ten nearest that the graph finds, among ids from `first` on.
-double recall(const Graph& graph, std::size_t first) {
-    const auto queries = unit_vectors(40, kNdim, 9);
-    std::size_t found = 0;
-    for (std::size_t q = 0; q < 40; ++q) {
-        const Span<float> query{queries.data() + q * kNdim, kNdim};
-        TopK exact(10);
-        for (std::size_t i = first; i < kCount; ++i) {
-            exact.offer({kernels().dot(query.data, vector(i).data, kNdim),
-                         static_cast<std::int64_t>(i)});
+struct Fixture {
+    Fixture() : rows(kNdim), graph(rows) {
+        const auto values = unit_vectors(kCount, kNdim, 8);
+        rows.reserve(kCount);
+        graph.reserve(kCount);
+        for (std::size_t i = 0; i < kCount; ++i) {
+            rows.write(rows.push_back(), values.data() + i * kNdim);
         }
-        std::set<std::int64_t> nearest;
-        for (const Scored& hit : exact.sorted()) nearest.insert(hit.id);
-        for (const Scored& hit : graph.search(query, 10)) found += nearest.count(hit.id);
     }
-    return static_cast<double>(found) / 400;
-}
+    void link(Graph::Row first, Graph::Row last) {
+        for (Graph::Row row = first; row < last; ++row) graph.apply(graph.plan(row));
+    }
+    // The share of the ten nearest linked rows that the graph finds.
+    double recall(std::size_t width) const {
+        const auto values = unit_vectors(40, kNdim, 9);
+        std::size_t found = 0;
+        for (std::size_t q = 0; q < 40; ++q) {
+            const Query query(values.data() + q * kNdim, rows);
+            std::vector<Graph::Row> all;
+            for (Graph::Row row = 0; row < kCount; ++row) {
+                if (graph.linked(row)) all.push_back(row);
+            }
+            std::partial_sort(all.begin(), all.begin() + 10, all.end(),
+                              [&](Graph::Row a, Graph::Row b) {
+                                  return query.score(rows, a) > query.score(rows, b);
+                              });
+            const std::set<Graph::Row> nearest(all.begin(), all.begin() + 10);
+            std::vector<Graph::Near> hits;
+            graph.search(query.codes(), width, hits);
+            for (const auto& hit : hits) {
+                CHECK(graph.linked(hit.row));
+                found += nearest.count(hit.row);
+            }
+        }
+        return static_cast<double>(found) / 400;
+    }
+    RowStore rows;
+    Graph graph;
+};
 
 }  // namespace
 
-TEST(a_graph_finds_nearly_all_neighbours_also_after_removals) {
-    Graph graph(kNdim);
-    for (std::size_t i = 0; i < kCount; ++i) graph.add(static_cast<std::int64_t>(i), vector(i));
-    CHECK(graph.size() == kCount);
-    CHECK(recall(graph, 0) > 0.95);
-    for (std::int64_t id = 0; id < 700; ++id) CHECK(graph.remove(id));
-    CHECK(!graph.remove(0) && !graph.remove(123456));
-    CHECK(graph.size() == kCount - 700);
-    CHECK(recall(graph, 700) > 0.9);
-    graph.add(3, vector(3));
-    CHECK(graph.search(vector(3), 1)[0].id == 3);
+TEST(a_graph_finds_nearly_all_neighbours_also_after_removals_and_returns) {
+    Fixture all;
+    all.link(0, kCount);
+    CHECK(all.graph.size() == kCount);
+    CHECK(all.recall(64) > 0.97);
+    for (Graph::Row row = 0; row < 700; ++row) {
+        all.graph.unlink(row);
+        all.graph.unlink(row);  // twice does no harm
+        all.rows.vacate(row);
+    }
+    CHECK(all.graph.size() == kCount - 700);
+    CHECK(all.recall(64) > 0.95);
+    const auto others = unit_vectors(700, kNdim, 10);
+    for (Graph::Row row = 0; row < 700; ++row) {
+        all.rows.write(row, others.data() + row * kNdim);
+        all.graph.apply(all.graph.plan(row));
+    }
+    CHECK(all.graph.size() == kCount);
+    CHECK(all.recall(64) > 0.95);
 }
 
-TEST(a_graph_answers_best_first_and_with_what_it_has) {
-    Graph graph(kNdim);
-    CHECK(graph.search(vector(0), 5).empty());
-    for (std::size_t i = 0; i < 3; ++i) graph.add(-static_cast<std::int64_t>(i), vector(i));
-    const auto hits = graph.search(vector(2), 5);
-    CHECK(hits.size() == 3 && hits[0].id == -2);
-    CHECK(hits[0].score >= hits[1].score && hits[1].score >= hits[2].score);
+TEST(a_wider_walk_finds_more_best_first_and_scores_more_rows) {
+    Fixture all;
+    all.link(0, kCount);
+    const auto values = unit_vectors(1, kNdim, 11);
+    const Query query(values.data(), all.rows);
+    std::vector<Graph::Near> hits;
+    std::size_t scored = 0;
+    for (const std::size_t width : {1, 10, 100, 1000, 5000}) {
+        const std::size_t now = all.graph.search(query.codes(), width, hits);
+        CHECK(now >= scored);
+        scored = now;
+        CHECK(hits.size() >= std::min(width, kCount - kCount / 200));  // few are linked from none
+        for (std::size_t i = 1; i < hits.size(); ++i) CHECK(hits[i - 1].score >= hits[i].score);
+    }
 }
 
-TEST(a_graph_refuses_what_is_no_vector_of_its_size) {
-    Graph graph(2);
-    const float bad[] = {1.0F, std::numeric_limits<float>::quiet_NaN()};
-    CHECK(check::throws<InvalidInput>([&] { graph.add(1, {bad, 2}); }));
-    CHECK(check::throws<InvalidInput>([&] { graph.add(1, {bad, 1}); }));
-    CHECK(check::throws<InvalidInput>([&] { graph.search({bad, 2}, 1); }));
-    CHECK(graph.size() == 0);
+TEST(a_graph_of_few_rows_finds_those) {
+    Fixture few;
+    const auto values = unit_vectors(1, kNdim, 11);
+    const Query query(values.data(), few.rows);
+    std::vector<Graph::Near> hits;
+    CHECK(few.graph.search(query.codes(), 5, hits) == 0 && hits.empty());
+    few.link(7, 10);
+    few.graph.search(query.codes(), 5, hits);
+    CHECK(hits.size() == 3);
+    for (Graph::Row row = 7; row < 10; ++row) few.graph.unlink(row);
+    CHECK(few.graph.search(query.codes(), 5, hits) == 0 && hits.empty());
+}
+
+TEST(links_lead_to_other_rows_each_once) {
+    Fixture all;
+    all.link(0, kCount);
+    for (Graph::Row row = 0; row < 100; ++row) all.graph.unlink(row);
+    for (Graph::Row row = 100; row < kCount; ++row) {
+        const auto& links = all.graph.links(row).to;
+        std::size_t count = 0;
+        while (count < Graph::kWidth && links[count] != Graph::kNone) ++count;
+        CHECK(count > 0);
+        const std::set<Graph::Row> distinct(links, links + count);
+        CHECK(distinct.size() == count && distinct.count(row) == 0);
+        CHECK(std::all_of(links + count, links + Graph::kWidth,
+                          [](Graph::Row to) { return to == Graph::kNone; }));
+    }
+}
+
+TEST(equal_rows_can_all_be_found) {
+    RowStore rows(3);
+    Graph graph(rows);
+    rows.reserve(300);
+    graph.reserve(300);
+    const float value[] = {0.6F, 0.0F, 0.8F};
+    for (Graph::Row row = 0; row < 300; ++row) {
+        rows.write(rows.push_back(), value);
+        graph.apply(graph.plan(row));
+    }
+    const Query query(value, rows);
+    std::vector<Graph::Near> hits;
+    graph.search(query.codes(), 300, hits);
+    CHECK(hits.size() >= 200);
 }

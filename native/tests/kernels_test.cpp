@@ -1,10 +1,11 @@
+#include "edgepersona/kernels.h"
+
+#include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <limits>
+#include <random>
 
 #include "check.h"
-#include "edgepersona/kernels.h"
-#include "edgepersona/row_store.h"
+#include "edgepersona/memory.h"
 #include "sample_data.h"
 
 using namespace edgepersona;
@@ -21,65 +22,91 @@ double half_value(Half half) {
 
 bool is_finite(Half half) { return (half & 0x7c00) != 0x7c00; }
 
-// The kernel's value of a single half: a row of it and zeros, against a query of 1 and zeros.
-double widened(Half half) {
-    RowStore rows(1);
-    rows.reserve(1);
-    Half* row = rows.push_back();
-    row[0] = half;
-    alignas(kRowAlign) float query[kRowStep] = {1.0F};
-    const Half* const list[] = {row};
-    float score;
-    kernels().dot_rows(list, 1, query, rows.stride(), &score);
-    return score;
-}
+struct Codes {
+    Codes(std::size_t stride, unsigned seed)
+        : bytes(stride * 8), high(bytes.at<std::int8_t>()), low(high + stride),
+          query(bytes.at<std::int16_t>(2 * stride)), values(bytes.at<float>(4 * stride)) {
+        std::mt19937 random(seed);
+        for (std::size_t i = 0; i < stride; ++i) {
+            high[i] = static_cast<std::int8_t>(static_cast<int>(random() % 255) - 127);
+            low[i] = static_cast<std::int8_t>(static_cast<int>(random() % 256) - 128);
+            query[i] = static_cast<std::int16_t>(static_cast<int>(random() % 65535) - 32767);
+            values[i] = static_cast<float>(random() % 2001) / 1000 - 1;
+        }
+    }
+    Memory bytes;
+    std::int8_t *high, *low;
+    std::int16_t* query;
+    float* values;
+};
 
 }  // namespace
 
 TEST(every_finite_half_is_widened_exactly) {
+    std::vector<Half> halves;
     for (unsigned half = 0; half < 65536; ++half) {
-        if (is_finite(static_cast<Half>(half))) {
-            CHECK(widened(static_cast<Half>(half)) == half_value(static_cast<Half>(half)));
+        if (is_finite(static_cast<Half>(half))) halves.push_back(static_cast<Half>(half));
+    }
+    for (const std::size_t count : {halves.size(), halves.size() - 13}) {
+        std::vector<float> wide(count + 1, -7.0F);
+        kernels().widen(halves.data(), count, wide.data());
+        for (std::size_t i = 0; i < count; ++i) CHECK(wide[i] == half_value(halves[i]));
+        CHECK(wide[count] == -7.0F);
+    }
+}
+
+TEST(products_of_codes_are_exact_wherever_a_row_stands) {
+    for (std::size_t stride = kRowStep; stride <= 5 * kRowStep; stride += kRowStep) {
+        std::vector<Codes> all;
+        for (unsigned seed = 0; seed < 20; ++seed) all.emplace_back(stride, seed);
+        std::vector<const std::int8_t*> rows;
+        for (const Codes& one : all) rows.push_back(one.high);
+        for (std::size_t count = 1; count <= rows.size(); ++count) {
+            std::vector<std::int32_t> sums(count + 1, -7);
+            kernels().dot_codes(rows.data(), count, all[0].query, stride, sums.data());
+            for (std::size_t r = 0; r < count; ++r) {
+                std::int64_t expected = 0;
+                for (std::size_t i = 0; i < stride; ++i) expected += rows[r][i] * all[0].query[i];
+                CHECK(sums[r] == expected);
+            }
+            CHECK(sums[count] == -7);
         }
     }
 }
 
-TEST(floats_are_rounded_to_the_nearest_half_and_ties_to_even) {
-    for (unsigned bits = 0; bits + 1 < 0x7c00; ++bits) {
-        const Half low = static_cast<Half>(bits), high = static_cast<Half>(bits + 1);
-        const auto middle = static_cast<float>((half_value(low) + half_value(high)) / 2);
-        const float inputs[] = {std::nextafter(middle, 0.0F), middle,
-                                std::nextafter(middle, 1e9F), -middle};
-        Half out[4];
-        kernels().to_half(inputs, 4, out);
-        const Half even = bits % 2 == 0 ? low : high;
-        CHECK(out[0] == low);
-        CHECK(out[1] == even);
-        CHECK(out[2] == high);
-        CHECK(out[3] == (even | 0x8000));
+TEST(the_product_of_both_halves_is_that_of_the_whole_numbers) {
+    for (std::size_t stride = kRowStep; stride <= 6 * kRowStep; stride += kRowStep) {
+        const Codes one(stride, 1);
+        double expected = 0;
+        for (std::size_t i = 0; i < stride; ++i) {
+            expected += (one.high[i] * 256 + one.low[i]) * double(one.values[i]);
+        }
+        const float found = kernels().dot_whole(one.high, one.low, one.values, stride);
+        CHECK(std::fabs(found - expected) < 32640.0 * stride * 1e-6);
     }
 }
 
-TEST(a_row_scores_the_same_wherever_it_stands) {
-    const std::size_t ndim = 100;
-    RowStore rows(ndim);
-    rows.reserve(9);
-    const auto values = unit_vectors(1, ndim, 1);
-    std::vector<const Half*> list;
-    for (int i = 0; i < 9; ++i) {
-        Half* row = rows.push_back();
-        kernels().to_half(values.data(), ndim, row);
-        list.push_back(row);
+TEST(values_are_split_to_the_nearest_whole_number_and_joined_again) {
+    for (std::size_t count = 0; count < 130; ++count) {
+        auto values = unit_vectors(1, count + 1, 5);
+        const float inverse = 20000.0F;
+        std::vector<std::int8_t> high(count + 1, 77), low(count + 1, 77);
+        std::vector<std::int16_t> joined(count), shifted(count);
+        kernels().split(values.data(), count, inverse, high.data(), low.data());
+        kernels().join(high.data(), low.data(), count, 0, joined.data());
+        kernels().join(high.data(), low.data(), count, 3, shifted.data());
+        for (std::size_t i = 0; i < count; ++i) {
+            CHECK(std::fabs(values[i] * inverse - joined[i]) <= 0.502F);
+            CHECK(joined[i] == high[i] * 256 + low[i]);
+            CHECK(shifted[i] == joined[i] >> 3);
+        }
+        CHECK(high[count] == 77 && low[count] == 77);
     }
-    alignas(kRowAlign) float query[128] = {};
-    std::copy(values.begin(), values.end(), query);
-    for (std::size_t count = 1; count <= 9; ++count) {
-        std::vector<float> scores(count + 1, -7.0F);
-        kernels().dot_rows(list.data(), count, query, rows.stride(), scores.data());
-        for (std::size_t i = 0; i < count; ++i) CHECK(scores[i] == scores[0]);
-        CHECK(scores[count] == -7.0F);
-        CHECK(std::fabs(scores[0] - 1.0F) < 2e-3F);
-    }
+    const float edges[] = {1.0F, -1.0F, 0.0F};
+    std::int8_t high[3], low[3];
+    kernels().split(edges, 3, kLargestWhole, high, low);
+    CHECK(high[0] == 127 && low[0] == 0 && high[1] == -127 && low[1] == 0);
+    CHECK(high[2] == 0 && low[2] == 0);
 }
 
 TEST(the_float_product_takes_any_length) {

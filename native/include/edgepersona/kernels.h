@@ -1,4 +1,4 @@
-// The inner loops, compiled for several instruction sets and chosen once, at first use.
+// The inner loops of the search, compiled for several instruction sets and chosen once, at first use.
 //
 // Every set gives a row the same score wherever it stands and whatever is scored beside it:
 // equal vectors tie exactly. Sets may differ from each other in the last bits.
@@ -15,16 +15,30 @@ namespace edgepersona {
 using Half = std::uint16_t;  // IEEE 754 binary16 as bits: no compiler support is asked for
 
 constexpr float kHalfMax = 65504.0F;     // the largest finite half
-constexpr std::size_t kRowAlign = 64;    // bytes; a row starts on a cache line
-constexpr std::size_t kRowStep = kRowAlign / sizeof(Half);  // a stride is a multiple of this
+constexpr std::size_t kRowAlign = 64;    // bytes; rows and queries start on a cache line
+constexpr std::size_t kRowStep = 64;     // a stride is a multiple of this many values
+
+// The largest magnitude of a whole row value, 256 * high + low; see RowStore.
+constexpr int kLargestWhole = 127 * 256;
 
 struct Kernels {
     const char* name;
-    // scores[i] = rows[i] . query, both `stride` long, zero-padded, aligned to kRowAlign.
-    void (*dot_rows)(const Half* const* rows, std::size_t count, const float* query,
-                     std::size_t stride, float* scores);
-    // Rounds to nearest even. Values lie within +-kHalfMax.
-    void (*to_half)(const float* from, std::size_t count, Half* to);
+    // sums[i] = rows[i] . query in whole numbers, which must fit 32 bits. All `stride` long,
+    // zero-padded, aligned to kRowAlign. Rows may lie anywhere; they are fetched ahead.
+    void (*dot_codes)(const std::int8_t* const* rows, std::size_t count, const std::int16_t* query,
+                      std::size_t stride, std::int32_t* sums);
+    // The sum of query[i] * (256 * high[i] + low[i]); stride and alignment as above.
+    float (*dot_whole)(const std::int8_t* high, const std::int8_t* low, const float* query,
+                       std::size_t stride);
+    // 256 * high[i] + low[i] = values[i] * inverse, rounded to nearest; low in [-128, 127].
+    // The products lie within +-kLargestWhole.
+    void (*split)(const float* values, std::size_t count, float inverse, std::int8_t* high,
+                  std::int8_t* low);
+    // codes[i] = (256 * high[i] + low[i]) >> shift.
+    void (*join)(const std::int8_t* high, const std::int8_t* low, std::size_t count, int shift,
+                 std::int16_t* codes);
+    // Exact for every finite half.
+    void (*widen)(const Half* from, std::size_t count, float* to);
     // a . b, any length, any alignment.
     float (*dot)(const float* a, const float* b, std::size_t count);
 };

@@ -21,6 +21,8 @@ class TopK {
     // No score below this can still enter: what lets the caller skip most of them.
     float bar() const { return bar_; }
 
+    bool full() const { return heap_.size() == k_; }
+
     void offer(Scored candidate) {
         if (heap_.size() == k_) {
             if (k_ == 0 || !better(candidate, heap_.front())) return;

@@ -1,22 +1,33 @@
-// VectorIndex: vectors under 64-bit ids, searched exactly by inner product.
+// VectorIndex: vectors under 64-bit ids, searched by inner product.
 //
 //     VectorIndex index(384);
 //     index.add({ids, n}, Span<float>{vectors, n * 384});
 //     Hits hits = index.search({query, 384}, 10);
+//     while (index.link(1000) > 0) {}   // on a thread of its own, where rows are many
 //
-// It owns its rows, kept as halves; what is handed in is only borrowed for the call.
-// Any thread may call anything: searches run side by side, add and remove run alone. The scan is
-// exact and bound by memory; a graph (graph.h) is to take over where there are too many rows.
-// A call that throws changed nothing. Throws InvalidInput for what cannot be used.
+// It owns its rows, kept in 16 bits a value (row_store.h); what is handed in is only borrowed for
+// the call. Any thread may call anything: searches run side by side, add and remove run alone, and
+// `link` keeps searches out for some copies a row only.
+//
+// A search is an exact scan: over the rows' upper halves, with what their rounding can hide at most
+// added, and over both halves where that could be among the best. From `graph_from` rows on, `link`
+// builds a graph, and measures on the rows themselves how wide a walk finds what a scan finds. Once
+// every row is linked, and if such a walk is the shorter way, searches take it; else they scan on.
+// Scores are exact either way. A call that throws changed nothing; InvalidInput for what cannot be
+// used.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <mutex>
 #include <shared_mutex>
 #include <vector>
 
+#include "edgepersona/graph.h"
 #include "edgepersona/id_map.h"
 #include "edgepersona/kernels.h"
+#include "edgepersona/query.h"
 #include "edgepersona/row_store.h"
 #include "edgepersona/span.h"
 
@@ -29,15 +40,26 @@ struct Hits {
     std::vector<float> scores;       // queries x k
 };
 
+// A graph as it is saved: links by node, nodes by rising id.
+struct SavedGraph {
+    std::vector<std::int64_t> ids;
+    std::vector<std::uint32_t> links;  // ids x Graph::kWidth node numbers, padded with kNone
+    std::size_t search_width = 0;
+};
+
 class VectorIndex {
   public:
     static constexpr std::size_t kMaxNdim = 65536;
+    // Where a scan of 384 dimensions takes about .4 ms, and a walk a quarter of that.
+    static constexpr std::size_t kGraphFrom = 32768;
 
-    explicit VectorIndex(std::size_t ndim);
+    explicit VectorIndex(std::size_t ndim, std::size_t graph_from = kGraphFrom);
 
     std::size_t ndim() const { return ndim_; }
     std::size_t size() const;
-    std::size_t memory_bytes() const;
+    std::vector<std::int64_t> ids() const;  // rising
+    std::size_t scan_bytes() const;    // what a scan needs: rows and ids
+    std::size_t memory_bytes() const;  // and the graph
 
     // Adds ids.size rows; the row of an id that is there already is replaced.
     void add(Span<std::int64_t> ids, Span<float> vectors);
@@ -46,19 +68,67 @@ class VectorIndex {
     // Removes the rows of these ids, overwriting them; returns how many were there.
     std::size_t remove(Span<std::int64_t> ids);
 
-    // The k best rows for each query; with `only`, among these ids alone.
-    Hits search(Span<float> queries, std::size_t k, const Span<std::int64_t>* only = nullptr) const;
+    // The k best rows for each query; with `only`, among these ids alone, by a scan.
+    Hits search(Span<float> queries, std::size_t k, const Span<std::int64_t>* only = nullptr,
+                bool exact = false) const;
+
+    // Links up to `count` rows into the graph; returns how many are left, 0 where none is wanted.
+    std::size_t link(std::size_t count);
+    // The width of a search's walk through the graph; 0: searches scan.
+    std::size_t search_width() const;
+
+    // A copy of the graph; empty where searches scan.
+    SavedGraph graph() const;
+    // Takes a saved graph of rows that are here; ids that are not are left out, with their links.
+    void load_graph(Span<std::int64_t> ids, Span<std::uint32_t> links, std::size_t search_width);
 
   private:
+    using Row = IdMap::Row;
+
     template <class T>
     void add_rows(Span<std::int64_t> ids, Span<T> vectors);
-    std::vector<IdMap::Row> rows_of(Span<std::int64_t> ids) const;
+    Row new_row() noexcept;
+    void remove_row(Row row) noexcept;
+    void drop_graph();
+    void leave_graph_if_worn(std::size_t leaving);
+    std::vector<Row> rows_of(Span<std::int64_t> ids) const;
+    class Best;
+    void scan(const std::vector<Query>& queries, const Row* rows, std::size_t count,
+              std::vector<Best>& best) const;
+    void walk(const Query& query, std::size_t width, Best& best) const;
+    bool walks() const;
+    bool wants_links() const;
+    struct Sample {
+        std::vector<Query> queries;
+        std::vector<std::vector<std::int64_t>> truth;  // the ids a scan finds
+        std::size_t rows = 0;                          // scanned
+    };
+    struct Walked {
+        double recall = 0;
+        std::size_t scored = 0;  // rows, for one query
+    };
+
+    bool wants_tuning() const;
+    Sample sampled() const;
+    Walked try_width(const Sample& sample, std::size_t width) const;
+    bool link_one();
+    void tune();
 
     const std::size_t ndim_;
+    const std::size_t graph_from_;
     mutable std::shared_mutex mutex_;
     RowStore rows_;
     std::vector<std::int64_t> ids_;  // by row
     IdMap map_;
+
+    std::mutex linking_;  // one thread links at a time
+    std::unique_ptr<Graph> graph_;
+    std::vector<Row> vacant_;   // rows to be used again; none without a graph
+    std::vector<Row> unlinked_;  // rows that the graph lacks, where there is one
+    std::size_t search_width_ = 0;
+    std::size_t tuned_at_ = 0;  // rows that were linked when the width was last measured
+    std::size_t given_up_at_ = 0;  // rows at which no walk was worth it
+    std::uint64_t epoch_ = 0;   // moves with every change but linking
 };
 
 }  // namespace edgepersona
