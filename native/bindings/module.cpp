@@ -6,5 +6,8 @@ PYBIND11_MODULE(_native, module) {
     register_errors(module);
     register_vector_index(module);
     register_step_decoder(module);
+    register_persona(module);
+    register_persona_cache(module);
+    register_kmeans(module);
     register_build_info(module);
 }

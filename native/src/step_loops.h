@@ -1,29 +1,10 @@
 // Loops that the compiler vectorises well by itself, for each instruction set that includes this.
 // EP_TARGET names the set. Only the block product is written by hand, in the including file.
 
+#include "fast_exp.h"
+
 namespace edgepersona {
 namespace {
-
-// exp(x) to a relative 3e-7, without a branch or a call, so that a loop over it is vectorised.
-EP_TARGET inline float fast_exp(float x) {
-    constexpr float kRound = 12582912.0F;  // adding it leaves the nearest whole number
-    x = x < -87.0F ? -87.0F : x;
-    x = x > 88.0F ? 88.0F : x;
-    const float shifted = x * 1.44269504F + kRound;
-    const float n = shifted - kRound;
-    const float r = (x - n * 0.693359375F) + n * 2.12194440e-4F;
-    float p = 1.9875691500e-4F;
-    p = p * r + 1.3981999507e-3F;
-    p = p * r + 8.3334519073e-3F;
-    p = p * r + 4.1665795894e-2F;
-    p = p * r + 1.6666665459e-1F;
-    p = p * r + 5.0000001201e-1F;
-    p = p * r * r + r + 1.0F;
-    const std::int32_t bits = (static_cast<std::int32_t>(n) + 127) << 23;
-    float power;
-    __builtin_memcpy(&power, &bits, sizeof power);
-    return p * power;
-}
 
 EP_TARGET void round_blocks(const float* x, std::size_t count, std::size_t block,
                             RoundedVector to) {

@@ -1,0 +1,109 @@
+// The loops of a persona, for each instruction set that includes this. EP_TARGET names the set,
+// EP_REGISTER_BYTES its widest register.
+
+#include <cstddef>
+
+#include "edgepersona/persona_kernels.h"
+#include "fast_exp.h"
+
+namespace edgepersona {
+namespace {
+
+constexpr std::size_t kLine = 16;     // floats in a cache line: a step of every loop
+constexpr std::size_t kAhead = 1024;  // floats that are asked for ahead of use, measured
+
+typedef float Lanes __attribute__((vector_size(EP_REGISTER_BYTES), may_alias));
+constexpr std::size_t kWidth = sizeof(Lanes) / sizeof(float);
+constexpr std::size_t kParts = kLine / kWidth;  // registers to a cache line
+
+EP_TARGET inline const Lanes& lanes(const float* at) { return *reinterpret_cast<const Lanes*>(at); }
+EP_TARGET inline Lanes& lanes(float* at) { return *reinterpret_cast<Lanes*>(at); }
+
+// Into the second cache: the first is small, and the query and the sums live there.
+EP_TARGET inline void ask_for(const float* row) { __builtin_prefetch(row + kAhead, 0, 2); }
+
+// Row by row, in the order of memory, as the processor's own prefetching follows best.
+EP_TARGET void score(const float* query, const float* keys, std::size_t count, std::size_t stride,
+                     float* scores) {
+    for (std::size_t row = 0; row < count; ++row, keys += stride) {
+        Lanes sums[2 * kParts] = {};  // so many at once: in one, each addition waits for the last
+        std::size_t i = 0;
+        for (; i + 2 * kLine <= stride; i += 2 * kLine) {
+            ask_for(keys + i);
+            ask_for(keys + i + kLine);
+            for (std::size_t p = 0; p < 2 * kParts; ++p) {
+                sums[p] += lanes(query + i + p * kWidth) * lanes(keys + i + p * kWidth);
+            }
+        }
+        if (i < stride) {
+            for (std::size_t p = 0; p < kParts; ++p) {
+                sums[p] += lanes(query + i + p * kWidth) * lanes(keys + i + p * kWidth);
+            }
+        }
+        for (std::size_t p = 1; p < 2 * kParts; ++p) sums[0] += sums[p];
+        float lane[kWidth];
+        __builtin_memcpy(lane, sums, sizeof lane);
+        for (std::size_t width = kWidth / 2; width > 0; width /= 2) {
+            for (std::size_t l = 0; l < width; ++l) lane[l] += lane[l + width];
+        }
+        scores[row] = lane[0];
+    }
+}
+
+EP_TARGET float weigh(float* scores, std::size_t count, float top) {
+    for (std::size_t i = 0; i < count; ++i) scores[i] = fast_exp(scores[i] - top);
+    float sum = 0.0F;
+    for (std::size_t i = 0; i < count; ++i) sum += scores[i];
+    return sum;
+}
+
+// Rows a pass over the sums, which are read and written so many times less. Measured: 4 are faster
+// in the cache and slower in memory, being as many streams.
+constexpr std::size_t kMixed = 2;
+
+template <std::size_t Rows>
+EP_TARGET inline void mix_rows(const float* weights, const float* values, std::size_t stride,
+                               float* to) {
+    for (std::size_t i = 0; i < stride; i += kLine) {
+        for (std::size_t row = 0; row < Rows; ++row) ask_for(values + row * stride + i);
+        for (std::size_t at = i; at < i + kLine; at += kWidth) {
+            Lanes sum = lanes(to + at);
+            for (std::size_t row = 0; row < Rows; ++row) {
+                sum += weights[row] * lanes(values + row * stride + at);
+            }
+            lanes(to + at) = sum;
+        }
+    }
+}
+
+EP_TARGET void mix(const float* weights, const float* values, std::size_t count,
+                   std::size_t stride, float* to) {
+    for (std::size_t i = 0; i < stride; ++i) to[i] = 0.0F;
+    std::size_t row = 0;
+    for (; row + kMixed <= count; row += kMixed) {
+        mix_rows<kMixed>(weights + row, values + row * stride, stride, to);
+    }
+    for (; row < count; ++row) mix_rows<1>(weights + row, values + row * stride, stride, to);
+}
+
+EP_TARGET void fold(double* total, double factor, const float* part, std::size_t stride) {
+    for (std::size_t i = 0; i < stride; ++i) total[i] = total[i] * factor + part[i];
+}
+
+// Adding and taking off 1.5 * 2^(52 + n) rounds to a multiple of 2^n: here of 2^9, 2^-13 and 2^-35.
+// With 2^32 rows the parts, up to 2^30, 2^8 and 2^-14, sum up to 2^53 such multiples at most.
+EP_TARGET void tally(RunningSums sums, const float* row, std::size_t stride, double sign) {
+    constexpr double kCoarse = 0x1.8p61, kMiddle = 0x1.8p39, kFine = 0x1.8p17;
+    for (std::size_t i = 0; i < stride; ++i) {
+        const double value = row[i];
+        const double coarse = (value + kCoarse) - kCoarse;
+        const double middle = ((value - coarse) + kMiddle) - kMiddle;
+        const double fine = ((value - coarse - middle) + kFine) - kFine;
+        sums.coarse[i] += sign * coarse;
+        sums.middle[i] += sign * middle;
+        sums.fine[i] += sign * fine;
+    }
+}
+
+}  // namespace
+}  // namespace edgepersona
