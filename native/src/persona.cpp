@@ -203,8 +203,9 @@ std::vector<float> Persona::attend(Span<float> query, float scale) const {
         kernels.fold(work.total, factor, work.part, stride);
         row += values.count;
     }
+    const double inverse = 1.0 / sum;
     for (std::size_t i = 0; i < value_ndim_; ++i) {
-        result[i] = static_cast<float>(work.total[i] / sum);
+        result[i] = static_cast<float>(work.total[i] * inverse);
     }
     return result;
 }
