@@ -5,11 +5,9 @@
 namespace edgepersona {
 namespace {
 
-// exp(x) to a relative 3e-7; x is held to -87 … 88.
-EP_TARGET inline float fast_exp(float x) {
+// exp(x) to a relative 3e-7, for x from -87 to 88.
+EP_TARGET inline float exp_within(float x) {
     constexpr float kRound = 12582912.0F;  // adding it leaves the nearest whole number
-    x = x < -87.0F ? -87.0F : x;
-    x = x > 88.0F ? 88.0F : x;
     const float shifted = x * 1.44269504F + kRound;
     const float n = shifted - kRound;
     const float r = (x - n * 0.693359375F) + n * 2.12194440e-4F;
@@ -24,6 +22,14 @@ EP_TARGET inline float fast_exp(float x) {
     float power;
     __builtin_memcpy(&power, &bits, sizeof power);
     return p * power;
+}
+
+// The same for any x, held to -87 … 88 first. Where there are no masks, GCC makes branches of that
+// and leaves the loop as it is: hold to the range in a loop before, then call exp_within.
+EP_TARGET inline float fast_exp(float x) {
+    x = x < -87.0F ? -87.0F : x;
+    x = x > 88.0F ? 88.0F : x;
+    return exp_within(x);
 }
 
 }  // namespace

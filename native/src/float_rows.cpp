@@ -4,14 +4,13 @@
 #include <new>
 #include <utility>
 
-#include "edgepersona/kernels.h"
 #include "edgepersona/row_store.h"
 
 namespace edgepersona {
 namespace {
 
 constexpr std::size_t kBlockBytes = 2 * MemoryBlock::kHugePage;
-constexpr std::size_t kStep = kRowAlign / sizeof(float);
+constexpr std::size_t kStep = 64 / sizeof(float);  // a cache line
 
 }  // namespace
 
@@ -41,7 +40,7 @@ std::size_t FloatRows::rows_in_first() const {
 void FloatRows::replace_first(std::size_t rows) {
     if (blocks_.empty()) blocks_.reserve(1);
     MemoryBlock block(block_bytes(rows));
-    if (size_ != 0) std::memcpy(block.data(), row(0), size_ * stride_ * sizeof(float));
+    if (size_ != 0) std::memcpy(block.at<float>(), row(0), size_ * stride_ * sizeof(float));
     if (blocks_.empty()) blocks_.emplace_back();
     blocks_[0] = std::move(block);
 }

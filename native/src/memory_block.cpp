@@ -4,7 +4,6 @@
 #include <cstring>
 #include <new>
 
-#include "edgepersona/kernels.h"
 #include "edgepersona/row_store.h"
 
 #if defined(__linux__)
@@ -13,6 +12,8 @@
 
 namespace edgepersona {
 namespace {
+
+constexpr std::size_t kLine = 64;
 
 #if defined(__linux__)
 
@@ -42,24 +43,24 @@ MemoryBlock::MemoryBlock(std::size_t size_bytes) : size_bytes_(size_bytes) {
     if (size_bytes == 0) return;
 #if defined(__linux__)
     if (is_mapped(size_bytes)) {
-        data_ = map(size_bytes);
+        bytes_ = map(size_bytes);
         return;
     }
 #endif
-    data_ = ::operator new(size_bytes, std::align_val_t{kRowAlign});
-    std::memset(data_, 0, size_bytes);
+    bytes_ = ::operator new(size_bytes, std::align_val_t{kLine});
+    std::memset(bytes_, 0, size_bytes);
 }
 
 MemoryBlock::~MemoryBlock() {
-    if (data_ == nullptr) return;
-    wipe(data_, size_bytes_);
+    if (bytes_ == nullptr) return;
+    wipe(bytes_, size_bytes_);
 #if defined(__linux__)
     if (is_mapped(size_bytes_)) {
-        munmap(data_, size_bytes_);
+        munmap(bytes_, size_bytes_);
         return;
     }
 #endif
-    ::operator delete(data_, std::align_val_t{kRowAlign});
+    ::operator delete(bytes_, std::align_val_t{kLine});
 }
 
 }  // namespace edgepersona

@@ -68,8 +68,8 @@ std::vector<Newcomer> newcomers(Span<std::int64_t> ids, Span<std::int64_t> ages)
     return all;
 }
 
-RunningSums thirds(MemoryBlock& memory, std::size_t stride) {
-    auto* const first = static_cast<double*>(memory.data());
+RunningSums thirds(const MemoryBlock& memory, std::size_t stride) {
+    auto* const first = memory.at<double>();
     return {first, first + stride, first + 2 * stride};
 }
 
@@ -77,7 +77,7 @@ RunningSums thirds(MemoryBlock& memory, std::size_t stride) {
 struct Workspace {
     Workspace(std::size_t key_stride, std::size_t value_stride)
         : memory(key_stride * sizeof(float) + value_stride * (sizeof(double) + sizeof(float))),
-          total(static_cast<double*>(memory.data())),
+          total(memory.at<double>()),
           part(reinterpret_cast<float*>(total + value_stride)),
           query(part + value_stride) {}
 

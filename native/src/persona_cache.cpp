@@ -58,7 +58,7 @@ bool PersonaCache::get(const Key& key, std::vector<float>& vector) {
         return false;
     }
     const Entry& entry = *found->second;
-    const auto* const values = static_cast<const float*>(entry.values.data());
+    const float* const values = entry.values.at<float>();
     vector.assign(values, values + entry.count);
     ++hits_;
     entries_.splice(entries_.begin(), entries_, found->second);
@@ -74,7 +74,7 @@ void PersonaCache::put(const Key& key, Span<float> vector) {
     Entries fresh;
     if (size_bytes <= capacity_bytes_) {
         fresh.push_back({key, vector.size, MemoryBlock(vector.size * sizeof(float))});
-        std::memcpy(fresh.front().values.data(), vector.data, vector.size * sizeof(float));
+        std::memcpy(fresh.front().values.at<float>(), vector.data, vector.size * sizeof(float));
     }
 
     std::lock_guard lock(mutex_);

@@ -51,7 +51,11 @@ EP_TARGET void score(const float* query, const float* keys, std::size_t count, s
 }
 
 EP_TARGET float weigh(float* scores, std::size_t count, float top) {
-    for (std::size_t i = 0; i < count; ++i) scores[i] = fast_exp(scores[i] - top);
+    for (std::size_t i = 0; i < count; ++i) {
+        const float below = scores[i] - top;
+        scores[i] = below < -87.0F ? -87.0F : below;
+    }
+    for (std::size_t i = 0; i < count; ++i) scores[i] = exp_within(scores[i]);
     float sum = 0.0F;
     for (std::size_t i = 0; i < count; ++i) sum += scores[i];
     return sum;

@@ -32,7 +32,7 @@ std::vector<const PersonaKernels*> sets() {
 // too many.
 struct Rows {
     Rows(std::size_t count, std::size_t stride, unsigned seed)
-        : memory(count * stride * sizeof(float)), data(static_cast<float*>(memory.data())) {
+        : memory(count * stride * sizeof(float)), data(memory.at<float>()) {
         const std::vector<float> values = unit_vectors(count, stride, seed);
         if (count != 0) std::memcpy(data, values.data(), values.size() * sizeof(float));
     }

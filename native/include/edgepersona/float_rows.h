@@ -47,8 +47,7 @@ class FloatRows {
 
   private:
     float* at(std::size_t index) {
-        return static_cast<float*>(blocks_[index / rows_per_block_].data()) +
-               index % rows_per_block_ * stride_;
+        return blocks_[index / rows_per_block_].at<float>() + index % rows_per_block_ * stride_;
     }
     std::size_t rows_in_first() const;
     std::size_t block_bytes(std::size_t rows) const;

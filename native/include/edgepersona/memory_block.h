@@ -23,16 +23,19 @@ class MemoryBlock {
     ~MemoryBlock();
 
     std::size_t size_bytes() const { return size_bytes_; }
-    void* data() { return data_; }
-    const void* data() const { return data_; }
+
+    template <class T>
+    T* at(std::size_t offset_bytes = 0) const {
+        return reinterpret_cast<T*>(static_cast<char*>(bytes_) + offset_bytes);
+    }
 
   private:
     void swap(MemoryBlock& other) noexcept {
-        std::swap(data_, other.data_);
+        std::swap(bytes_, other.bytes_);
         std::swap(size_bytes_, other.size_bytes_);
     }
 
-    void* data_ = nullptr;
+    void* bytes_ = nullptr;
     std::size_t size_bytes_ = 0;
 };
 
