@@ -58,7 +58,7 @@ auto count(T PersonaCache::Counts::* which) {
 void register_persona_cache(py::module_& module) {
     using Counts = PersonaCache::Counts;
     py::class_<PersonaCache>(module, "PersonaCache",
-                             "Persona vectors computed before, as many as fit a number of bytes.\n\n"
+                             "Persona vectors computed before, as many as fit some bytes.\n\n"
                              "The one not asked for the longest goes first, overwritten. Any "
                              "thread may call anything.")
         .def(py::init(&make), py::arg("capacity_bytes"))

@@ -27,7 +27,8 @@ char* append(char* to, const char* what, std::string_view hash) {
 
 PersonaCache::Key::Key(std::string_view query_hash, std::uint64_t generation,
                        std::string_view head_hash) {
-    char* const at = append(append(bytes_.data(), "query_hash", query_hash), "head_hash", head_hash);
+    char* at = append(bytes_.data(), "query_hash", query_hash);
+    at = append(at, "head_hash", head_hash);
     std::memcpy(at, &generation, sizeof generation);
 }
 
