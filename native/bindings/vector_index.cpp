@@ -1,62 +1,22 @@
 #include "edgepersona/vector_index.h"
 
-#include <pybind11/numpy.h>
-
 #include <string>
 #include <utility>
 
+#include "arrays.h"
 #include "bindings.h"
-#include "edgepersona/errors.h"
 
 namespace edgepersona::bindings {
 namespace {
 
 namespace py = pybind11;
 
-template <class T>
-using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;
-
-// Any array or nested sequence as an array; what NumPy cannot make one of is bad input.
-py::array as_array(const py::object& value, const char* name) {
-    py::array array = py::array::ensure(value);
-    if (!array) throw InvalidInput(std::string(name) + " cannot be read as an array");
-    return array;
-}
-
-// As a C-contiguous array of T, if its dtype is of one of `kinds` (numpy.dtype.kind).
-template <class T>
-Array<T> as_array_of(const py::array& array, const char* name, const char* kinds,
-                     const char* expected) {
-    const std::string allowed(kinds);
-    if (array.size() != 0 && allowed.find(array.dtype().kind()) == std::string::npos) {
-        throw InvalidInput(std::string(name) + " is of dtype " +
-                           std::string(py::str(array.dtype())) + ", expected " + expected);
-    }
-    auto converted = Array<T>::ensure(array);
-    if (!converted) throw InvalidInput(std::string(name) + " do not fit " + expected);
-    return converted;
-}
-
-Array<std::int64_t> as_ids(const py::object& value) {
-    const py::array array = as_array(value, "ids");
-    if (array.ndim() != 1) {
-        throw InvalidInput("ids have " + std::to_string(array.ndim()) +
-                           " axes, expected 1: one id a row");
-    }
-    const bool wraps = array.dtype().kind() == 'u' && array.itemsize() == 8;
-    return as_array_of<std::int64_t>(array, "ids", wraps ? "i" : "iu", "int64");
-}
-
-template <class T>
-Span<T> span(const py::array& array) {
-    return {static_cast<const T*>(array.data()), static_cast<std::size_t>(array.size())};
-}
+Array<std::int64_t> as_ids(const py::object& value) { return as_integers(value, "ids"); }
 
 void check_shape(const py::array& vectors, std::size_t ndim) {
     if (vectors.ndim() == 2 && static_cast<std::size_t>(vectors.shape(1)) == ndim) return;
-    throw InvalidInput("vectors have the shape " +
-                       std::string(py::str(py::object(vectors.attr("shape")))) +
-                       ", expected (n, " + std::to_string(ndim) + ")");
+    throw InvalidInput("vectors have the shape " + shape_of(vectors) + ", expected (n, " +
+                       std::to_string(ndim) + ")");
 }
 
 bool is_half(const py::array& array) {
@@ -75,19 +35,20 @@ void add(VectorIndex& index, const py::object& given_ids, const py::object& give
         const py::array halves = py::module_::import("numpy").attr("ascontiguousarray")(
             vectors, py::dtype("e"));
         py::gil_scoped_release unlocked;
-        index.add(span<std::int64_t>(ids), span<Half>(halves));
+        index.add(span(ids), Span<Half>{static_cast<const Half*>(halves.data()),
+                                                 static_cast<std::size_t>(halves.size())});
     } else {
         const auto floats =
             as_array_of<float>(vectors, "vectors", "fiu", "float32 or float16");
         py::gil_scoped_release unlocked;
-        index.add(span<std::int64_t>(ids), span<float>(floats));
+        index.add(span(ids), span(floats));
     }
 }
 
 std::size_t remove(VectorIndex& index, const py::object& given) {
     const auto ids = as_ids(given);
     py::gil_scoped_release unlocked;
-    return index.remove(span<std::int64_t>(ids));
+    return index.remove(span(ids));
 }
 
 py::tuple search(const VectorIndex& index, const py::object& given, py::ssize_t k,
@@ -101,8 +62,8 @@ py::tuple search(const VectorIndex& index, const py::object& given, py::ssize_t 
     Hits hits;
     {
         py::gil_scoped_release unlocked;
-        const auto chosen = span<std::int64_t>(ids);
-        hits = index.search(span<float>(floats), static_cast<std::size_t>(k),
+        const auto chosen = span(ids);
+        hits = index.search(span(floats), static_cast<std::size_t>(k),
                             only.is_none() ? nullptr : &chosen, exact);
     }
     return py::make_tuple(
@@ -149,7 +110,7 @@ void load_graph(VectorIndex& index, const py::object& given_ids, const py::objec
     const auto links = as_array_of<std::uint32_t>(array, "links", "u", "uint32");
     if (search_width < 0) throw InvalidInput("the search width is below 0");
     py::gil_scoped_release unlocked;
-    index.load_graph(span<std::int64_t>(ids), span<std::uint32_t>(links),
+    index.load_graph(span(ids), span(links),
                      static_cast<std::size_t>(search_width));
 }
 

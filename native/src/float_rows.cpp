@@ -4,12 +4,11 @@
 #include <new>
 #include <utility>
 
-#include "edgepersona/row_store.h"
 
 namespace edgepersona {
 namespace {
 
-constexpr std::size_t kBlockBytes = 2 * MemoryBlock::kHugePage;
+constexpr std::size_t kBlockBytes = 2 * Memory::kHugePage;
 constexpr std::size_t kStep = 64 / sizeof(float);  // a cache line
 
 }  // namespace
@@ -20,14 +19,14 @@ FloatRows::FloatRows(std::size_t ndim)
       rows_per_block_(std::max<std::size_t>(kBlockBytes / (stride_ * sizeof(float)), 1)) {}
 
 std::size_t FloatRows::memory_bytes() const {
-    std::size_t total = blocks_.capacity() * sizeof(MemoryBlock);
-    for (const MemoryBlock& block : blocks_) total += block.size_bytes();
+    std::size_t total = blocks_.capacity() * sizeof(Memory);
+    for (const Memory& block : blocks_) total += block.size_bytes();
     return total;
 }
 
 std::size_t FloatRows::block_bytes(std::size_t rows) const {
     const std::size_t size_bytes = rows * stride_ * sizeof(float);
-    const std::size_t page = MemoryBlock::kHugePage;
+    const std::size_t page = Memory::kHugePage;
     return size_bytes < page ? size_bytes : (size_bytes + page - 1) / page * page;
 }
 
@@ -39,7 +38,7 @@ std::size_t FloatRows::rows_in_first() const {
 // Only while there is no other block.
 void FloatRows::replace_first(std::size_t rows) {
     if (blocks_.empty()) blocks_.reserve(1);
-    MemoryBlock block(block_bytes(rows));
+    Memory block(block_bytes(rows));
     if (size_ != 0) std::memcpy(block.at<float>(), row(0), size_ * stride_ * sizeof(float));
     if (blocks_.empty()) blocks_.emplace_back();
     blocks_[0] = std::move(block);
@@ -67,7 +66,7 @@ void FloatRows::remove(std::size_t index) noexcept {
 
 void FloatRows::shrink() noexcept {
     if (size_ == 0) {
-        std::vector<MemoryBlock>().swap(blocks_);
+        std::vector<Memory>().swap(blocks_);
         return;
     }
     // One empty block stays, so that adding and removing at an edge does not allocate each time.

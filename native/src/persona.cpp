@@ -68,7 +68,7 @@ std::vector<Newcomer> newcomers(Span<std::int64_t> ids, Span<std::int64_t> ages)
     return all;
 }
 
-RunningSums thirds(const MemoryBlock& memory, std::size_t stride) {
+RunningSums thirds(const Memory& memory, std::size_t stride) {
     auto* const first = memory.at<double>();
     return {first, first + stride, first + 2 * stride};
 }
@@ -81,7 +81,7 @@ struct Workspace {
           part(reinterpret_cast<float*>(total + value_stride)),
           query(part + value_stride) {}
 
-    MemoryBlock memory;
+    Memory memory;
     double* total;
     float* part;
     float* query;

@@ -7,7 +7,6 @@
 #include <string>
 
 #include "edgepersona/errors.h"
-#include "edgepersona/row_store.h"
 
 namespace edgepersona {
 namespace {
@@ -74,7 +73,7 @@ void PersonaCache::put(const Key& key, Span<float> vector) {
     const std::size_t size_bytes = bytes_of(vector.size);
     Entries fresh;
     if (size_bytes <= capacity_bytes_) {
-        fresh.push_back({key, vector.size, MemoryBlock(vector.size * sizeof(float))});
+        fresh.push_back({key, vector.size, Memory(vector.size * sizeof(float))});
         std::memcpy(fresh.front().values.at<float>(), vector.data, vector.size * sizeof(float));
     }
 

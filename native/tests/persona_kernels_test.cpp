@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "check.h"
-#include "edgepersona/memory_block.h"
+#include "edgepersona/memory.h"
 #include "sample_data.h"
 
 using namespace edgepersona;
@@ -37,7 +37,7 @@ struct Rows {
         if (count != 0) std::memcpy(data, values.data(), values.size() * sizeof(float));
     }
 
-    MemoryBlock memory;
+    Memory memory;
     float* data;
 };
 

@@ -10,7 +10,7 @@
 #include <cstddef>
 #include <vector>
 
-#include "edgepersona/memory_block.h"
+#include "edgepersona/memory.h"
 
 namespace edgepersona {
 
@@ -55,7 +55,7 @@ class FloatRows {
 
     std::size_t ndim_, stride_, rows_per_block_;
     std::size_t size_ = 0;
-    std::vector<MemoryBlock> blocks_;
+    std::vector<Memory> blocks_;
 };
 
 }  // namespace edgepersona

@@ -19,7 +19,7 @@
 
 #include "edgepersona/float_rows.h"
 #include "edgepersona/id_map.h"
-#include "edgepersona/memory_block.h"
+#include "edgepersona/memory.h"
 #include "edgepersona/persona_kernels.h"
 #include "edgepersona/row_heap.h"
 #include "edgepersona/span.h"
@@ -80,7 +80,7 @@ class Persona {
     const std::size_t key_ndim_, value_ndim_, window_, limit_;
     mutable std::shared_mutex mutex_;
     Part inside_, outside_;  // of the window
-    MemoryBlock sums_memory_;
+    Memory sums_memory_;
     const RunningSums sums_;  // over the window
     std::uint64_t generation_ = 0;
 };

@@ -18,7 +18,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "edgepersona/memory_block.h"
+#include "edgepersona/memory.h"
 #include "edgepersona/span.h"
 
 namespace edgepersona {
@@ -62,7 +62,7 @@ class PersonaCache {
     struct Entry {
         Key key;
         std::size_t count;
-        MemoryBlock values;
+        Memory values;
     };
     using Entries = std::list<Entry>;  // the one asked for last comes first
     struct Hash {
