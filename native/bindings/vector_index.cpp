@@ -130,13 +130,16 @@ void register_vector_index(py::module_& module) {
         module, "VectorIndex",
         "Vectors under 64-bit ids, searched by inner product.\n\n"
         "Rows are kept in 16 bits a value. A search is an exact scan, until `link` has built a\n"
-        "graph of `graph_from` rows or more and measured that it finds as much in less time.\n"
+        "graph or a sketch of `graph_from` rows or more, and measured that it finds as much in\n"
+        "less time.\n"
         "Any thread may call anything; one thread at a time links.")
         .def(py::init(&make), py::arg("ndim"), py::kw_only(),
              py::arg("graph_from") = VectorIndex::kGraphFrom)
         .def_property_readonly("ndim", &VectorIndex::ndim, "Dimensions of every vector.")
         .def_property_readonly("search_width", &VectorIndex::search_width,
-                               "Rows kept in view by a walk through the graph; 0: searches scan.")
+                               "Rows kept in view by a walk through the graph; 0: no walks.")
+        .def_property_readonly("search_depth", &VectorIndex::search_depth,
+                               "Rows picked by their sketches to be scored; 0: no picking.")
         .def("__len__", &VectorIndex::size)
         .def("ids", &ids_of, "Return the ids, int64 (n,), rising.")
         .def("add", &add, py::arg("ids"), py::arg("vectors"),
@@ -152,19 +155,19 @@ void register_vector_index(py::module_& module) {
              "k' is k, or the number of candidates where that is smaller. A search among `ids`,\n"
              "and an `exact` one, scans.")
         .def("link", &link, py::arg("count"),
-             "Link up to `count` rows into the graph; return how many are left, 0 where none is\n"
-             "wanted. Searches go on meanwhile.")
+             "Link up to `count` rows into the graph, or sketch them; return how many are left, 0\n"
+             "where there is nothing to do. Searches go on meanwhile.")
         .def("graph", &graph,
              "Return (ids int64 (n,), links uint32 (n, width), search width) to be saved: nodes by\n"
              "rising id, their neighbours by node number, padded with 2^32 - 1. Empty where\n"
-             "searches scan.")
+             "searches do not walk.")
         .def("load_graph", &load_graph, py::arg("ids"), py::arg("links"), py::arg("search_width"),
              "Take a saved graph of rows that were added. Ids that are not here are left out, with\n"
              "the links to them; rows that it lacks are linked later. Raises InputError where it is\n"
              "no graph, and then changed nothing.")
         .def("scan_bytes", &VectorIndex::scan_bytes, "Return the bytes held for rows and ids.")
         .def("memory_bytes", &VectorIndex::memory_bytes,
-             "Return the bytes held for rows, ids and graph.");
+             "Return the bytes held for rows, ids, and graph or sketch.");
 }
 
 }  // namespace edgepersona::bindings

@@ -89,6 +89,60 @@ EP_TARGET void widen(const Half* from, std::size_t count, float* to) {
     std::copy(out, out + (count - i), to + i);
 }
 
+EP_TARGET inline __m256i table(const std::uint8_t* from) {
+    return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(from)));
+}
+
+// The entries of two bytes of 32 rows, summed in bytes.
+EP_TARGET inline __m256i looked_up(__m256i a, __m256i b, const std::uint8_t* four) {
+    const __m256i nibble = _mm256_set1_epi8(15);
+    const auto high = [&](__m256i v) EP_TARGET {
+        return _mm256_and_si256(_mm256_srli_epi16(v, 4), nibble);
+    };
+    return _mm256_add_epi8(
+        _mm256_add_epi8(_mm256_shuffle_epi8(table(four), _mm256_and_si256(a, nibble)),
+                        _mm256_shuffle_epi8(table(four + 16), high(a))),
+        _mm256_add_epi8(_mm256_shuffle_epi8(table(four + 32), _mm256_and_si256(b, nibble)),
+                        _mm256_shuffle_epi8(table(four + 48), high(b))));
+}
+
+EP_TARGET std::uint64_t sketch(const std::uint8_t* codes, const std::uint8_t* tables,
+                               std::size_t quads, const float* gains, float step, float offset,
+                               float bar, float* scores) {
+    const __m256i byte = _mm256_set1_epi16(255);
+    __m256i even[2], odd[2];
+    for (int h = 0; h < 2; ++h) even[h] = odd[h] = _mm256_setzero_si256();
+    for (std::size_t i = 0; i < quads; i += 2) {
+        _mm_prefetch(reinterpret_cast<const char*>(codes + 64 * (i + 32)), _MM_HINT_T0);
+        _mm_prefetch(reinterpret_cast<const char*>(codes + 64 * (i + 33)), _MM_HINT_T0);
+        for (std::size_t h = 0; h < 2; ++h) {
+            const auto* at = reinterpret_cast<const __m256i*>(codes + 64 * i + 32 * h);
+            const __m256i sums =
+                looked_up(_mm256_load_si256(at), _mm256_load_si256(at + 2), tables + 32 * i);
+            even[h] = _mm256_add_epi16(even[h], _mm256_and_si256(sums, byte));
+            odd[h] = _mm256_add_epi16(odd[h], _mm256_srli_epi16(sums, 8));
+        }
+    }
+    alignas(32) std::uint16_t sums[64];
+    for (std::size_t h = 0; h < 2; ++h) {
+        _mm256_store_si256(reinterpret_cast<__m256i*>(sums + 16 * h), even[h]);
+        _mm256_store_si256(reinterpret_cast<__m256i*>(sums + 32 + 16 * h), odd[h]);
+    }
+    std::uint64_t over = 0;
+    for (std::size_t r = 0; r < 64; r += 8) {
+        const __m256 wide = _mm256_cvtepi32_ps(
+            _mm256_cvtepu16_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(sums + r))));
+        const __m256 scored =
+            _mm256_mul_ps(_mm256_fmadd_ps(wide, _mm256_set1_ps(step), _mm256_set1_ps(offset)),
+                          _mm256_load_ps(gains + r));
+        _mm256_store_ps(scores + r, scored);
+        const auto mask = static_cast<unsigned>(
+            _mm256_movemask_ps(_mm256_cmp_ps(scored, _mm256_set1_ps(bar), _CMP_GT_OQ)));
+        over |= static_cast<std::uint64_t>(mask) << r;
+    }
+    return over;
+}
+
 EP_TARGET float dot(const float* a, const float* b, std::size_t count) {
     __m256 low = _mm256_setzero_ps(), high = low;
     std::size_t i = 0;
@@ -104,7 +158,8 @@ EP_TARGET float dot(const float* a, const float* b, std::size_t count) {
 }  // namespace
 
 const Kernels* avx2_kernels() {
-    static const Kernels set{"avx2", dot_codes, dot_whole, split_values, join_codes, widen, dot};
+    static const Kernels set{"avx2", dot_codes, dot_whole, split_values, join_codes, widen,
+                             sketch, dot};
     return &set;
 }
 

@@ -79,6 +79,48 @@ EP_TARGET void widen(const Half* from, std::size_t count, float* to) {
     }
 }
 
+EP_TARGET inline __m512i table(const std::uint8_t* from) {
+    return _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(from)));
+}
+
+EP_TARGET std::uint64_t sketch(const std::uint8_t* codes, const std::uint8_t* tables,
+                               std::size_t quads, const float* gains, float step, float offset,
+                               float bar, float* scores) {
+    const __m512i nibble = _mm512_set1_epi8(15), byte = _mm512_set1_epi16(255);
+    __m512i even = _mm512_setzero_si512(), odd = even;
+    for (std::size_t i = 0; i < quads; i += 2) {
+        _mm_prefetch(reinterpret_cast<const char*>(codes + 64 * (i + 32)), _MM_HINT_T0);
+        _mm_prefetch(reinterpret_cast<const char*>(codes + 64 * (i + 33)), _MM_HINT_T0);
+        const __m512i a = _mm512_load_si512(codes + 64 * i);
+        const __m512i b = _mm512_load_si512(codes + 64 * (i + 1));
+        const std::uint8_t* four = tables + 32 * i;
+        const __m512i sums = _mm512_add_epi8(
+            _mm512_add_epi8(
+                _mm512_shuffle_epi8(table(four), _mm512_and_si512(a, nibble)),
+                _mm512_shuffle_epi8(table(four + 16),
+                                    _mm512_and_si512(_mm512_srli_epi16(a, 4), nibble))),
+            _mm512_add_epi8(
+                _mm512_shuffle_epi8(table(four + 32), _mm512_and_si512(b, nibble)),
+                _mm512_shuffle_epi8(table(four + 48),
+                                    _mm512_and_si512(_mm512_srli_epi16(b, 4), nibble))));
+        even = _mm512_add_epi16(even, _mm512_and_si512(sums, byte));
+        odd = _mm512_add_epi16(odd, _mm512_srli_epi16(sums, 8));
+    }
+    const __m256i parts[] = {_mm512_castsi512_si256(even), _mm512_extracti64x4_epi64(even, 1),
+                             _mm512_castsi512_si256(odd), _mm512_extracti64x4_epi64(odd, 1)};
+    std::uint64_t over = 0;
+    for (std::size_t part = 0; part < 4; ++part) {
+        const __m512 sums = _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(parts[part]));
+        const __m512 scored =
+            _mm512_mul_ps(_mm512_fmadd_ps(sums, _mm512_set1_ps(step), _mm512_set1_ps(offset)),
+                          _mm512_load_ps(gains + 16 * part));
+        _mm512_store_ps(scores + 16 * part, scored);
+        const __mmask16 mask = _mm512_cmp_ps_mask(scored, _mm512_set1_ps(bar), _CMP_GT_OQ);
+        over |= static_cast<std::uint64_t>(mask) << (16 * part);
+    }
+    return over;
+}
+
 EP_TARGET float dot(const float* a, const float* b, std::size_t count) {
     __m512 low = _mm512_setzero_ps(), high = low;
     std::size_t i = 0;
@@ -97,7 +139,8 @@ EP_TARGET float dot(const float* a, const float* b, std::size_t count) {
 }  // namespace
 
 const Kernels* avx512_kernels() {
-    static const Kernels set{"avx512", dot_codes, dot_whole, split_values, join_codes, widen, dot};
+    static const Kernels set{"avx512", dot_codes, dot_whole, split_values, join_codes, widen,
+                             sketch, dot};
     return &set;
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 #include <new>
+#include <numeric>
 #include <string>
 #include <utility>
 
@@ -22,7 +23,12 @@ using Ids = std::vector<std::int64_t>;
 constexpr std::size_t kWidths[] = {24, 32, 40, 48, 56, 64, 72, 80, 96, 112, 128, 160, 192, 256,
                                    320, 384, 512};
 constexpr std::size_t kSamples = 200, kSampleK = 10;
-constexpr double kSampleCosine = 0.5, kWantedRecall = 0.975;
+constexpr double kSampleCosine = 0.5, kWalkRecall = 0.98;
+// Picking is measured on the same, which are no harder for it.
+constexpr std::size_t kDepths[] = {64,  96,  128, 160, 192, 224, 256, 320,
+                                   384, 448, 512, 640, 768, 1024};
+constexpr double kPickRecall = 0.985;
+constexpr std::size_t kSketchedAtOnce = 64;  // some 100 microseconds that keep searches out
 // A row that is walked to takes as long as some that are scanned one after the other.
 constexpr std::size_t kRowsPerScored = 4;
 
@@ -147,7 +153,8 @@ std::size_t VectorIndex::memory_bytes() const {
     const std::size_t scanned = scan_bytes();
     std::shared_lock lock(mutex_);
     const std::size_t lists = (vacant_.capacity() + unlinked_.capacity()) * sizeof(Row);
-    return scanned + lists + (graph_ ? graph_->memory_bytes() : 0);
+    return scanned + lists + (graph_ ? graph_->memory_bytes() : 0) +
+           (sketch_ ? sketch_->memory_bytes() : 0);
 }
 
 void VectorIndex::add(Span<std::int64_t> ids, Span<float> vectors) { add_rows(ids, vectors); }
@@ -179,6 +186,7 @@ void VectorIndex::add_rows(Span<std::int64_t> given, Span<T> vectors) {
         unlinked_.reserve(rows);
         graph_->reserve(rows);
     }
+    if (sketch_) sketch_->reserve(rows);
     ++epoch_;
     for (std::size_t i = 0; i < ids.size(); ++i) {
         Row row = map_.find(ids[i]);
@@ -193,6 +201,7 @@ void VectorIndex::add_rows(Span<std::int64_t> given, Span<T> vectors) {
             unlinked_.push_back(row);
         }
         rows_.write(row, as_floats(vectors.data + i * ndim_, ndim_, room));
+        if (sketch_ && row <= sketch_->size()) sketch_->write(row);
     }
 }
 
@@ -251,6 +260,10 @@ void VectorIndex::remove_row(Row row) noexcept {
     }
     rows_.replace_by_last(row);
     ids_.pop_back();
+    if (sketch_) {
+        if (last < sketch_->size()) sketch_->pop_back();
+        if (row < sketch_->size()) sketch_->write(row);
+    }
 }
 
 // A graph that loses a quarter of its rows is not mended but linked anew, without vacant rows.
@@ -258,6 +271,11 @@ void VectorIndex::leave_graph_if_worn(std::size_t leaving) {
     const std::size_t kept = map_.size() - leaving;
     if (graph_ && (kept < graph_from_ / 2 || vacant_.size() + leaving > rows_.size() / 4)) {
         drop_graph();
+    }
+    if (no_walk_pays_ && kept < graph_from_ / 2) {
+        no_walk_pays_ = false;
+        sketch_.reset();
+        search_depth_ = tuned_at_ = 0;
     }
 }
 
@@ -307,18 +325,26 @@ Hits VectorIndex::search(Span<float> given, std::size_t k, const Span<std::int64
     hits.k = std::min(k, only != nullptr ? chosen.size() : map_.size());
     if (hits.k == 0) return hits;
     std::vector<Best> best(queries.size(), Best(*this, hits.k));
+    const Span<Query> all{queries.data(), queries.size()};
     if (only != nullptr) {
-        scan(queries, chosen.data(), chosen.size(), best);
-    } else if (exact || !walks() || hits.k > map_.size() / 8) {
-        scan(queries, nullptr, rows_.size(), best);
+        scan(all, chosen.data(), chosen.size(), best.data());
+    } else if (exact || hits.k > map_.size() / 64 || !(walks() || picks())) {
+        scan(all, nullptr, rows_.size(), best.data());
+    } else if (picks()) {
+        static thread_local std::vector<Row> picked;
+        for (std::size_t q = 0; q < queries.size(); ++q) {
+            const std::size_t depth = search_depth_ * ((hits.k + 9) / 10);
+            sketch_->pick(queries[q].values(), depth, picked);
+            scan({&queries[q], 1}, picked.data(), picked.size(), &best[q]);
+        }
     } else {
         // Measured at 10 results: more of them need a wider walk.
         const std::size_t width = search_width_ + (hits.k > 10 ? 2 * (hits.k - 10) : 0);
         for (std::size_t q = 0; q < queries.size(); ++q) walk(queries[q], width, best[q]);
-        scan(queries, unlinked_.data(), unlinked_.size(), best);
+        scan(all, unlinked_.data(), unlinked_.size(), best.data());
         if (!std::all_of(best.begin(), best.end(), [](const Best& one) { return one.full(); })) {
             best.assign(queries.size(), Best(*this, hits.k));  // a graph with a part cut off
-            scan(queries, nullptr, rows_.size(), best);
+            scan(all, nullptr, rows_.size(), best.data());
         }
     }
 
@@ -334,8 +360,8 @@ Hits VectorIndex::search(Span<float> given, std::size_t k, const Span<std::int64
 }
 
 // Scans `count` rows: those listed, or without a list the first ones.
-void VectorIndex::scan(const std::vector<Query>& queries, const Row* rows, std::size_t count,
-                       std::vector<Best>& best) const {
+void VectorIndex::scan(Span<Query> queries, const Row* rows, std::size_t count,
+                       Best* best) const {
     const auto dot_codes = kernels().dot_codes;
     Row numbers[kChunk];
     const std::int8_t* codes[kChunk];
@@ -350,7 +376,7 @@ void VectorIndex::scan(const std::vector<Query>& queries, const Row* rows, std::
             steps[i] = rows_.step(numbers[i]);
             slacks[i] = rows_.slack(numbers[i]);
         }
-        for (std::size_t q = 0; q < queries.size(); ++q) {
+        for (std::size_t q = 0; q < queries.size; ++q) {
             const Query& query = queries[q];
             dot_codes(codes, size, query.codes(), rows_.stride(), sums);
             for (std::size_t i = 0; i < size; ++i) {
@@ -375,13 +401,18 @@ bool VectorIndex::walks() const {
     return search_width_ > 0 && unlinked_.size() <= rows_.size() / 8;
 }
 
-bool VectorIndex::wants_links() const {
-    return map_.size() >= graph_from_ && map_.size() >= 2 * given_up_at_;
-}
+bool VectorIndex::picks() const { return search_depth_ > 0 && sketch_->size() == rows_.size(); }
+
+bool VectorIndex::wants_links() const { return map_.size() >= graph_from_ && !no_walk_pays_; }
 
 std::size_t VectorIndex::search_width() const {
     std::shared_lock lock(mutex_);
     return search_width_;
+}
+
+std::size_t VectorIndex::search_depth() const {
+    std::shared_lock lock(mutex_);
+    return search_depth_;
 }
 
 std::size_t VectorIndex::link(std::size_t count) {
@@ -390,41 +421,47 @@ std::size_t VectorIndex::link(std::size_t count) {
         if (!link_one()) return 0;
     }
     std::shared_lock lock(mutex_);
-    return graph_ ? unlinked_.size() : 0;
+    return left_to_link();
 }
 
-// At each doubling, to know early where no walk pays; and when all is linked, if much was since.
-bool VectorIndex::wants_tuning() const {
-    return graph_->size() >= 2 * tuned_at_ ||
-           (unlinked_.empty() && graph_->size() > tuned_at_ + tuned_at_ / 8);
+// Rows that graph or sketch lack; measuring counts as one.
+std::size_t VectorIndex::left_to_link() const {
+    if (graph_) {
+        const bool measure = grew_since_tuned(graph_->size(), unlinked_.empty());
+        return std::max<std::size_t>(unlinked_.size(), measure ? 1 : 0);
+    }
+    if (sketch_) {
+        const std::size_t left = rows_.size() - sketch_->size();
+        const bool measure = left == 0 && grew_since_tuned(sketch_->size(), true);
+        return std::max<std::size_t>(left, measure ? 1 : 0);
+    }
+    return wants_links() ? map_.size() : 0;
 }
 
-// Links one row; false where there is none to link.
+// At each doubling, to know early where no walk pays; and with all rows, if many came since.
+bool VectorIndex::grew_since_tuned(std::size_t size, bool whole) const {
+    return size >= 2 * tuned_at_ || (whole && size > tuned_at_ + tuned_at_ / 8);
+}
+
+// Takes one step; false where there is none to take.
 bool VectorIndex::link_one() {
     std::shared_lock reading(mutex_);
+    if (left_to_link() == 0) return false;
+    if (sketch_) {
+        reading.unlock();
+        return sketch_some();
+    }
     if (!graph_) {
-        if (!wants_links()) return false;
         reading.unlock();
-        std::unique_lock lock(mutex_);
-        auto graph = std::make_unique<Graph>(rows_);
-        graph->reserve(rows_.size());
-        vacant_.reserve(rows_.size());
-        std::vector<Row> all(rows_.size());
-        for (std::size_t row = 0; row < all.size(); ++row) all[row] = static_cast<Row>(row);
-        unlinked_ = std::move(all);
-        graph_ = std::move(graph);
-        tuned_at_ = graph_from_ / 4;
+        return start_graph();
+    }
+    if (grew_since_tuned(graph_->size(), unlinked_.empty())) {
+        reading.unlock();
+        tune_graph();
         return true;
     }
-    if (wants_tuning()) {
-        reading.unlock();
-        tune();
-        return true;
-    }
-    if (unlinked_.empty()) return false;
-    const Row row = unlinked_.back();
     const std::uint64_t epoch = epoch_;
-    Graph::Plan plan = graph_->plan(row);
+    const Graph::Plan plan = graph_->plan(unlinked_.back());
     reading.unlock();
     std::unique_lock lock(mutex_);
     if (epoch_ != epoch) return true;  // the next call plans anew
@@ -433,52 +470,97 @@ bool VectorIndex::link_one() {
     return true;
 }
 
-// Finds the narrowest walk that finds what a scan finds, or nearly.
-// Where that would read about as much as the scan, the graph goes.
-void VectorIndex::tune() {
+bool VectorIndex::start_graph() {
+    std::unique_lock lock(mutex_);
+    if (graph_ || !wants_links()) return true;
+    auto graph = std::make_unique<Graph>(rows_);
+    graph->reserve(rows_.size());
+    vacant_.reserve(rows_.size());
+    std::vector<Row> all(rows_.size());
+    std::iota(all.rbegin(), all.rend(), 0);  // taken from the end
+    unlinked_ = std::move(all);
+    graph_ = std::move(graph);
+    tuned_at_ = graph_from_ / 4;
+    return true;
+}
+
+bool VectorIndex::sketch_some() {
+    std::unique_lock lock(mutex_);
+    if (!sketch_) return true;
+    sketch_->reserve(rows_.size());
+    const std::size_t end = std::min(rows_.size(), sketch_->size() + kSketchedAtOnce);
+    while (sketch_->size() < end) sketch_->write(sketch_->size());
+    const bool measure = end == rows_.size() && grew_since_tuned(end, true);
+    lock.unlock();
+    if (measure) tune_sketch();
+    return true;
+}
+
+// Finds the narrowest walk that finds what a scan finds, or nearly. Where that would read about as
+// much as the scan, the graph goes, and rows are sketched.
+void VectorIndex::tune_graph() {
     const Sample sample = sampled();
     std::size_t width = 0;
     for (const std::size_t candidate : kWidths) {
         const Walked walked = try_width(sample, candidate);
         if (walked.scored * kRowsPerScored > sample.rows) break;
-        if (walked.recall >= kWantedRecall) {
+        if (walked.recall >= kWalkRecall) {
             width = candidate;
             break;
         }
     }
     std::unique_lock lock(mutex_);
     if (!graph_) return;
-    if (width == 0) {
-        given_up_at_ = map_.size();
-        drop_graph();
-    } else {
+    if (width > 0) {
         search_width_ = width;
         tuned_at_ = graph_->size();
+        return;
+    }
+    drop_graph();
+    no_walk_pays_ = true;
+    if (kernels().sketch != nullptr && ndim_ <= Sketch::kMaxNdim) {
+        sketch_ = std::make_unique<Sketch>(rows_);
     }
 }
 
+// Finds how many rows picked by their sketches hold what a scan finds, or nearly.
+void VectorIndex::tune_sketch() {
+    const Sample sample = sampled();
+    std::size_t depth = 0;
+    for (const std::size_t candidate : kDepths) {
+        if (candidate * kRowsPerScored > sample.rows) break;
+        if (try_depth(sample, candidate) >= kPickRecall) {
+            depth = candidate;
+            break;
+        }
+    }
+    std::unique_lock lock(mutex_);
+    if (!sketch_) return;
+    search_depth_ = depth;
+    tuned_at_ = sketch_->size();
+    if (depth == 0) sketch_.reset();
+}
+
+// Queries, and what a scan finds for them: among the linked rows where there is a graph.
 VectorIndex::Sample VectorIndex::sampled() const {
     Sample sample;
-    std::vector<Row> linked;
+    std::vector<Row> rows;
     std::vector<float> values(ndim_);
     for (std::size_t i = 0; i < kSamples; ++i) {
         std::shared_lock lock(mutex_);
-        if (!graph_ || graph_->size() == 0) break;
-        linked.clear();
+        rows.clear();
         for (std::size_t row = 0; row < rows_.size(); ++row) {
-            if (graph_->linked(row)) linked.push_back(static_cast<Row>(row));
+            if (!graph_ || graph_->linked(row)) rows.push_back(static_cast<Row>(row));
         }
-        rows_.read(linked[i * 0x9e3779b97f4a7c15U % linked.size()], values.data());
+        if (rows.empty()) break;
+        rows_.read(rows[i * 0x9e3779b97f4a7c15U % rows.size()], values.data());
         add_noise(values, kSampleCosine, i);
-        std::vector<Query> query;
-        query.emplace_back(values.data(), rows_);
-        std::vector<Best> best(1, Best(*this, std::min(kSampleK, linked.size())));
-        scan(query, linked.data(), linked.size(), best);
-        Ids truth;
-        for (const Scored& hit : best[0].sorted()) truth.push_back(hit.id);
-        sample.queries.push_back(std::move(query[0]));
-        sample.truth.push_back(std::move(truth));
-        sample.rows = linked.size();
+        sample.queries.emplace_back(values.data(), rows_);
+        Best best(*this, std::min(kSampleK, rows.size()));
+        scan({&sample.queries.back(), 1}, rows.data(), rows.size(), &best);
+        sample.truth.emplace_back();
+        for (const Scored& hit : best.sorted()) sample.truth.back().push_back(hit.id);
+        sample.rows = rows.size();
     }
     return sample;
 }
@@ -501,6 +583,21 @@ VectorIndex::Walked VectorIndex::try_width(const Sample& sample, std::size_t wid
     walked.recall = static_cast<double>(found) / static_cast<double>(wanted);
     walked.scored = scored / sample.queries.size();
     return walked;
+}
+
+double VectorIndex::try_depth(const Sample& sample, std::size_t depth) const {
+    std::size_t found = 0, wanted = 0;
+    std::vector<Row> picked;
+    for (std::size_t i = 0; i < sample.queries.size(); ++i) {
+        std::shared_lock lock(mutex_);
+        if (!sketch_) return 0;
+        sketch_->pick(sample.queries[i].values(), depth, picked);
+        for (const std::int64_t id : sample.truth[i]) {
+            found += std::binary_search(picked.begin(), picked.end(), map_.find(id));
+        }
+        wanted += sample.truth[i].size();
+    }
+    return wanted == 0 ? 0 : static_cast<double>(found) / static_cast<double>(wanted);
 }
 
 SavedGraph VectorIndex::graph() const {

@@ -276,14 +276,43 @@ TEST(a_graph_without_links_is_scanned_instead) {
     CHECK(many.recall(100) == 1.0);
 }
 
-TEST(where_no_walk_pays_searches_go_on_scanning) {
-    VectorIndex index(512, 400);
-    index.add(span(range(800)), span(unit_vectors(800, 512, 16)));
+TEST(where_no_walk_pays_rows_are_picked_by_sketches_or_scanned) {
+    const std::size_t ndim = 128, count = 4000;
+    VectorIndex index(ndim, 2000);
+    const auto vectors = unit_vectors(count, ndim, 16);
+    index.add(span(range(count)), span(vectors));
     while (index.link(50) > 0) {
     }
-    CHECK(index.search_width() == 0);
-    CHECK(index.memory_bytes() < index.scan_bytes() + 8192);
+    CHECK(index.search_width() == 0 && index.graph().ids.empty());
+    const bool sketched = kernels().sketch != nullptr;
+    CHECK((index.search_depth() > 0) == sketched);
+    CHECK(sketched == (index.memory_bytes() > index.scan_bytes() + 8192));
     CHECK(index.link(1) == 0);
+
+    const auto fresh = unit_vectors(200, ndim, 17);
+    Ids ids(200);
+    std::iota(ids.begin(), ids.end(), 3900);  // half of them replace a row
+    index.add(span(ids), span(fresh));
+    CHECK(index.search(span(fresh), 1).ids == ids);
+    CHECK(index.remove(span(range(1000))) == 1000);
+    CHECK(index.search(span(fresh), 1).ids == ids);
+    const auto queries = unit_vectors(100, ndim, 18);
+    for (const std::size_t k : {std::size_t{10}, std::size_t{30}}) {
+        const Hits exact = index.search(span(queries), k, nullptr, true);
+        const Hits picked = index.search(span(queries), k);
+        std::size_t found = 0;
+        for (std::size_t q = 0; q < 100; ++q) {
+            const auto at = exact.ids.begin() + static_cast<std::ptrdiff_t>(q * k);
+            for (std::size_t i = 0; i < k; ++i) {
+                found += static_cast<std::size_t>(
+                    std::count(at, at + static_cast<std::ptrdiff_t>(k), picked.ids[q * k + i]));
+            }
+        }
+        CHECK(found >= 97 * k);
+    }
+    CHECK(index.remove(span(range(count))) == count - 1000);
+    CHECK(index.search_depth() == 0);
+    CHECK(index.memory_bytes() == index.scan_bytes());
 }
 
 TEST(searches_and_writers_run_beside_linking) {

@@ -39,6 +39,12 @@ struct Kernels {
                  std::int16_t* codes);
     // Exact for every finite half.
     void (*widen)(const Half* from, std::size_t count, float* to);
+    // For 64 rows of a Sketch: scores = gains * (step * the tables' entries summed + offset); sets
+    // the bits of those above `bar`. quads is even, 4 tables of 16 bytes to two of them; entries
+    // are at most 63. Null in a set that has no fast way.
+    std::uint64_t (*sketch)(const std::uint8_t* codes, const std::uint8_t* tables,
+                            std::size_t quads, const float* gains, float step, float offset,
+                            float bar, float* scores);
     // a . b, any length, any alignment.
     float (*dot)(const float* a, const float* b, std::size_t count);
 };

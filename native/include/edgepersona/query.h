@@ -14,6 +14,7 @@ class Query {
     // Of ndim finite values.
     Query(const float* values, const RowStore& rows);
 
+    const float* values() const { return values_.at<float>(); }
     const std::int16_t* codes() const { return codes_.at<std::int16_t>(); }
 
     // Of a row with `step` and `slack` whose high plane gave `sum`: no score of it is larger, as

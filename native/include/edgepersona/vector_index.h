@@ -11,9 +11,10 @@
 //
 // A search is an exact scan: over the rows' upper halves, with what their rounding can hide at most
 // added, and over both halves where that could be among the best. From `graph_from` rows on, `link`
-// builds a graph, and measures on the rows themselves how wide a walk finds what a scan finds. Once
-// every row is linked, and if such a walk is the shorter way, searches take it; else they scan on.
-// Scores are exact either way. A call that throws changed nothing; InvalidInput for what cannot be
+// builds a graph, and measures how wide a walk finds what a scan finds. Once every row is linked, and
+// if such a walk is the shorter way, searches take it. Where it is not, as among random vectors, it
+// makes a sketch instead, and measures how many rows picked by that hold what a scan finds.
+// Scores are exact in any case. A call that throws changed nothing; InvalidInput for what cannot be
 // used.
 #pragma once
 
@@ -29,6 +30,7 @@
 #include "edgepersona/kernels.h"
 #include "edgepersona/query.h"
 #include "edgepersona/row_store.h"
+#include "edgepersona/sketch.h"
 #include "edgepersona/span.h"
 
 namespace edgepersona {
@@ -59,7 +61,7 @@ class VectorIndex {
     std::size_t size() const;
     std::vector<std::int64_t> ids() const;  // rising
     std::size_t scan_bytes() const;    // what a scan needs: rows and ids
-    std::size_t memory_bytes() const;  // and the graph
+    std::size_t memory_bytes() const;  // and graph or sketch
 
     // Adds ids.size rows; the row of an id that is there already is replaced.
     void add(Span<std::int64_t> ids, Span<float> vectors);
@@ -72,12 +74,15 @@ class VectorIndex {
     Hits search(Span<float> queries, std::size_t k, const Span<std::int64_t>* only = nullptr,
                 bool exact = false) const;
 
-    // Links up to `count` rows into the graph; returns how many are left, 0 where none is wanted.
+    // Links up to `count` rows into the graph, or sketches them; returns how many are left, 0 where
+    // there is nothing to do.
     std::size_t link(std::size_t count);
-    // The width of a search's walk through the graph; 0: searches scan.
+    // The width of a search's walk through the graph; 0: searches do not walk.
     std::size_t search_width() const;
+    // How many rows a search picks by the sketch to score; 0: searches do not pick.
+    std::size_t search_depth() const;
 
-    // A copy of the graph; empty where searches scan.
+    // A copy of the graph; empty where searches do not walk.
     SavedGraph graph() const;
     // Takes a saved graph of rows that are here; ids that are not are left out, with their links.
     void load_graph(Span<std::int64_t> ids, Span<std::uint32_t> links, std::size_t search_width);
@@ -93,10 +98,10 @@ class VectorIndex {
     void leave_graph_if_worn(std::size_t leaving);
     std::vector<Row> rows_of(Span<std::int64_t> ids) const;
     class Best;
-    void scan(const std::vector<Query>& queries, const Row* rows, std::size_t count,
-              std::vector<Best>& best) const;
+    void scan(Span<Query> queries, const Row* rows, std::size_t count, Best* best) const;
     void walk(const Query& query, std::size_t width, Best& best) const;
     bool walks() const;
+    bool picks() const;
     bool wants_links() const;
     struct Sample {
         std::vector<Query> queries;
@@ -108,11 +113,16 @@ class VectorIndex {
         std::size_t scored = 0;  // rows, for one query
     };
 
-    bool wants_tuning() const;
+    std::size_t left_to_link() const;
+    bool grew_since_tuned(std::size_t size, bool whole) const;
     Sample sampled() const;
     Walked try_width(const Sample& sample, std::size_t width) const;
+    double try_depth(const Sample& sample, std::size_t depth) const;
     bool link_one();
-    void tune();
+    bool start_graph();
+    bool sketch_some();
+    void tune_graph();
+    void tune_sketch();
 
     const std::size_t ndim_;
     const std::size_t graph_from_;
@@ -126,8 +136,11 @@ class VectorIndex {
     std::vector<Row> vacant_;   // rows to be used again; none without a graph
     std::vector<Row> unlinked_;  // rows that the graph lacks, where there is one
     std::size_t search_width_ = 0;
-    std::size_t tuned_at_ = 0;  // rows that were linked when the width was last measured
-    std::size_t given_up_at_ = 0;  // rows at which no walk was worth it
+    std::size_t tuned_at_ = 0;  // rows in graph or sketch when last measured
+
+    bool no_walk_pays_ = false;  // then, with a sketch or without one, never with a graph
+    std::unique_ptr<Sketch> sketch_;  // of the first rows, or of all
+    std::size_t search_depth_ = 0;
     std::uint64_t epoch_ = 0;   // moves with every change but linking
 };
 
