@@ -11,6 +11,8 @@ void register_step_decoder(pybind11::module_& module);
 void register_persona(pybind11::module_& module);
 void register_persona_cache(pybind11::module_& module);
 void register_kmeans(pybind11::module_& module);
+void register_ngram_model(pybind11::module_& module);
+void register_mix(pybind11::module_& module);
 void register_build_info(pybind11::module_& module);
 
 }  // namespace edgepersona::bindings

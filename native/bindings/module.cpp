@@ -9,5 +9,7 @@ PYBIND11_MODULE(_native, module) {
     register_persona(module);
     register_persona_cache(module);
     register_kmeans(module);
+    register_ngram_model(module);
+    register_mix(module);
     register_build_info(module);
 }

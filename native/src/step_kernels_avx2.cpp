@@ -56,8 +56,8 @@ EP_TARGET void multiply(const BlockRows& rows, std::size_t first, std::size_t co
 }  // namespace
 
 const StepKernels* avx2_step_kernels() {
-    static const StepKernels set{"avx2", round_blocks,     multiply,   rms_norm,
-                                 gate_up,  softmax_in_place, score_keys, mix_values};
+    static const StepKernels set{"avx2",      round_blocks, multiply,   rms_norm,  gate_up,
+                                 softmax_in_place, log_sum_exp,  score_keys, mix_values};
     return &set;
 }
 

@@ -32,8 +32,8 @@ void multiply(const BlockRows& rows, std::size_t first, std::size_t count, const
 }  // namespace
 
 const StepKernels* baseline_step_kernels() {
-    static const StepKernels set{"baseline", round_blocks,     multiply,   rms_norm,
-                                 gate_up,  softmax_in_place, score_keys, mix_values};
+    static const StepKernels set{"baseline",      round_blocks, multiply,   rms_norm,  gate_up,
+                                 softmax_in_place, log_sum_exp,  score_keys, mix_values};
     return &set;
 }
 

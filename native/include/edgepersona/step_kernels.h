@@ -37,6 +37,8 @@ struct StepKernels {
     void (*gate)(float* gate, const float* up, std::size_t count);
     // scores = softmax(scores).
     void (*softmax)(float* scores, std::size_t count);
+    // log(sum(exp(x))); NaN where x holds one, infinity where it does, -infinity of nothing else.
+    float (*log_sum_exp)(const float* x, std::size_t count);
     // scores[j] = query . keys[j] for j < count; dim is a multiple of 16.
     void (*score)(const float* query, const float* keys, std::size_t count, std::size_t dim,
                   float* scores);

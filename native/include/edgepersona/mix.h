@@ -1,0 +1,24 @@
+// Mixes a sparse distribution into logits, as a cache language model is mixed with an LLM.
+//
+// p = (1 - weight) softmax(logits) + weight q, written as logits again: only those of q's ids
+// change, since logits mean the same with a constant added. Where q sums to less than 1, so does p,
+// and a softmax over the new logits scales it up: softmax(logits) keeps (1 - weight) / (1 - weight +
+// weight sum(q)) of the whole. With an empty q, or weight 0, nothing changes at all.
+// An id that the logits rule out (-infinity) comes back if q has it: rule out after mixing.
+// Safe to call from any thread, on logits that no other thread uses.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "edgepersona/span.h"
+
+namespace edgepersona {
+
+// ids are within 0 to vocab - 1, probs within 0 to 1, weight from 0 to less than 1; no logit is NaN
+// or +infinity, and not all are -infinity. Throws InvalidInput, and then changed nothing.
+// An id that is given twice gets the sum of its probs.
+void mix(float* logits, std::size_t vocab, Span<std::int64_t> ids, Span<float> probs,
+         float weight);
+
+}  // namespace edgepersona

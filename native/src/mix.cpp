@@ -1,0 +1,51 @@
+#include "edgepersona/mix.h"
+
+#include <cmath>
+#include <string>
+
+#include "edgepersona/errors.h"
+#include "edgepersona/step_kernels.h"
+
+namespace edgepersona {
+namespace {
+
+void check(std::size_t vocab, Span<std::int64_t> ids, Span<float> probs, float weight) {
+    if (!(weight >= 0.0F && weight < 1.0F)) {
+        throw InvalidInput("weight is " + std::to_string(weight) + ", expected 0 to less than 1");
+    }
+    if (ids.size != probs.size) {
+        throw InvalidInput(std::to_string(ids.size) + " ids for " + std::to_string(probs.size) +
+                           " probs: expected one each");
+    }
+    for (const std::int64_t id : ids) {
+        if (id < 0 || static_cast<std::uint64_t>(id) >= vocab) {
+            throw InvalidInput("id " + std::to_string(id) + " is outside of the " +
+                               std::to_string(vocab) + " logits");
+        }
+    }
+    for (const float prob : probs) {
+        if (!(prob >= 0.0F && prob <= 1.0F)) {
+            throw InvalidInput("a prob is " + std::to_string(prob) + ", expected 0 to 1");
+        }
+    }
+}
+
+}  // namespace
+
+void mix(float* logits, std::size_t vocab, Span<std::int64_t> ids, Span<float> probs,
+         float weight) {
+    check(vocab, ids, probs, weight);
+    const float total = step_kernels().log_sum_exp(logits, vocab);
+    if (!std::isfinite(total)) {
+        throw InvalidInput("logits are no distribution: one is NaN or infinite, or all are -inf");
+    }
+    const float odds = weight / (1.0F - weight);
+    for (std::size_t i = 0; i < ids.size; ++i) {
+        const float added = odds * probs[i];
+        if (added == 0.0F) continue;
+        float& logit = logits[ids[i]];
+        logit = total + std::log(std::exp(logit - total) + added);
+    }
+}
+
+}  // namespace edgepersona

@@ -1,0 +1,277 @@
+#include "edgepersona/ngram_model.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "edgepersona/errors.h"
+#include "edgepersona/memory.h"
+#include "tally.h"
+
+namespace edgepersona {
+namespace {
+
+using Token = TokenHistory::Token;
+using Position = TokenHistory::Position;
+constexpr std::size_t kNewest = NgramModel::kNewest;
+constexpr Token kMark = TokenHistory::kMark;
+
+// Positions asked for ahead of use: their tokens lie all over the array.
+constexpr std::size_t kAhead = 16;
+
+std::size_t checked_order(std::size_t order) {
+    if (order >= NgramModel::kFewestOrder && order <= NgramModel::kMaxOrder) return order;
+    throw InvalidInput("order is " + std::to_string(order) + ", expected " +
+                       std::to_string(NgramModel::kFewestOrder) + " to " +
+                       std::to_string(NgramModel::kMaxOrder));
+}
+
+void check_unique(std::vector<std::int64_t> ids) {
+    std::sort(ids.begin(), ids.end());
+    const auto twin = std::adjacent_find(ids.begin(), ids.end());
+    if (twin != ids.end()) {
+        throw InvalidInput("id " + std::to_string(*twin) +
+                           " is given more than once: each id may appear once in a call");
+    }
+}
+
+void check_offsets(const std::vector<std::int64_t>& offsets, std::size_t records,
+                   std::size_t tokens) {
+    if (offsets.size() != records + 1) {
+        throw InvalidInput(std::to_string(offsets.size()) + " offsets for " +
+                           std::to_string(records) + " ids: expected one more than ids");
+    }
+    if (!std::is_sorted(offsets.begin(), offsets.end()) || offsets.front() < 0 ||
+        static_cast<std::uint64_t>(offsets.back()) > tokens) {
+        throw InvalidInput("offsets fall, or leave 0 to " + std::to_string(tokens) +
+                           ", the tokens there are");
+    }
+}
+
+// r(i) for i < kNewest.
+const std::array<double, kNewest>& recency() {
+    static const auto weights = [] {
+        std::array<double, kNewest> made{};
+        for (std::size_t i = 0; i < kNewest; ++i) {
+            made[i] = std::exp2(-static_cast<double>(i) / NgramModel::kHalfLife);
+        }
+        return made;
+    }();
+    return weights;
+}
+
+// The newest occurrences, the newest one first.
+class Newest {
+  public:
+    Newest(Span<Position> rising, const Token* tokens)
+        : last_(rising.data + rising.size), size_(std::min(rising.size, kNewest)), tokens_(tokens) {
+        for (std::size_t i = 0; i < std::min(kAhead, size_); ++i) ask(i);
+    }
+    std::size_t size() const { return size_; }
+    Position operator[](std::size_t i) const { return *(last_ - 1 - i); }
+    // Where the next token is, and with it those before; asks for one further on.
+    const Token* next(std::size_t i) const {
+        if (i + kAhead < size_) ask(i + kAhead);
+        return tokens_ + (*this)[i] + 1;
+    }
+
+  private:
+    void ask(std::size_t i) const { __builtin_prefetch(tokens_ + (*this)[i] + 1); }
+
+    const Position* last_;
+    std::size_t size_;
+    const Token* tokens_;
+};
+
+struct Cleared {  // whatever is thrown: the tally is empty afterwards
+    Tally& tally;
+    ~Cleared() { tally.clear(); }
+};
+
+// The most probable of a tally, at most `limit`.
+Prediction best_of(const Tally& tally, std::size_t limit) {
+    std::vector<std::pair<double, Token>> found;
+    found.reserve(tally.used().size());
+    for (const Tally::Entry* const entry : tally.used()) {
+        found.emplace_back(entry->value, entry->token);
+    }
+    if (found.size() > limit) {
+        std::nth_element(found.begin(), found.begin() + static_cast<std::ptrdiff_t>(limit),
+                         found.end(), [](const auto& a, const auto& b) {
+                             return a.first != b.first ? a.first > b.first : a.second < b.second;
+                         });
+        found.resize(limit);
+    }
+    std::sort(found.begin(), found.end(),
+              [](const auto& a, const auto& b) { return a.second < b.second; });
+    Prediction prediction;
+    prediction.ids.reserve(found.size());
+    prediction.probs.reserve(found.size());
+    for (const auto& [value, token] : found) {
+        auto prob = static_cast<float>(value);
+        if (prob > value) prob = std::nextafter(prob, 0.0F);  // the sum stays at most 1
+        prediction.ids.push_back(static_cast<std::int32_t>(token));
+        prediction.probs.push_back(prob);
+    }
+    return prediction;
+}
+
+}  // namespace
+
+// The last order - 1 tokens of a context, the record's beginning among them; the last comes last.
+struct NgramModel::Context {
+    std::array<Token, kMaxOrder - 1> tokens;
+    std::size_t size = 0;
+
+    Token back(std::size_t i) const { return tokens[size - 1 - i]; }
+
+    // How many tokens of it end at a position whose last two are known to be its last two.
+    std::size_t match(const Token* at) const {
+        std::size_t length = 2;
+        while (length < size && *(at - length) == back(length)) ++length;
+        return length;
+    }
+};
+
+NgramModel::NgramModel(std::size_t order)
+    : order_(checked_order(order)), history_(order > kFewestOrder) {
+    unigrams_.reserve(kNewest);
+    recency();
+}
+
+std::size_t NgramModel::size() const {
+    std::shared_lock lock(mutex_);
+    return history_.size();
+}
+
+std::size_t NgramModel::tokens() const {
+    std::shared_lock lock(mutex_);
+    return history_.tokens();
+}
+
+std::size_t NgramModel::memory_bytes() const {
+    std::shared_lock lock(mutex_);
+    return history_.memory_bytes() + unigrams_.capacity() * sizeof(Unigram);
+}
+
+void NgramModel::add(Span<std::int64_t> given, Span<Token> tokens,
+                     Span<std::int64_t> given_offsets) {
+    // Ours: the caller's could change while we work.
+    const std::vector<std::int64_t> ids(given.begin(), given.end());
+    const std::vector<std::int64_t> offsets(given_offsets.begin(), given_offsets.end());
+    check_unique(ids);
+    check_offsets(offsets, ids.size(), tokens.size);
+    Tally::of_thread();  // made now: below, nothing may throw once records are added
+    std::unique_lock lock(mutex_);
+    history_.add({ids.data(), ids.size()}, tokens, {offsets.data(), offsets.size()});
+    recount_unigrams();
+}
+
+std::size_t NgramModel::remove(Span<std::int64_t> ids) {
+    Tally::of_thread();
+    std::unique_lock lock(mutex_);
+    const std::size_t removed = history_.remove(ids);
+    if (removed != 0) recount_unigrams();
+    return removed;
+}
+
+void NgramModel::recount_unigrams() noexcept {
+    Tally& tally = Tally::of_thread();
+    const Cleared cleared{tally};
+    const Newest begins(history_.find(kMark), history_.data());
+    std::size_t seen = 0;
+    for (std::size_t i = 0; i < begins.size() && seen < kNewest; ++i) {
+        const Token* const first = begins.next(i);
+        const Token* end = first;
+        while (*end != kMark) ++end;
+        while (end != first && seen < kNewest) tally.see(*--end, recency()[seen++]);
+    }
+    tally.close(kUnigramShare);
+    wipe(unigrams_.data(), unigrams_.size() * sizeof(Unigram));
+    unigrams_.clear();
+    for (const Tally::Entry* const entry : tally.used()) {
+        unigrams_.push_back({entry->token, entry->value});
+    }
+}
+
+NgramModel::Context NgramModel::last_of(Span<Token> context) const {
+    Context last;
+    if (context.size < order_ - 1) last.tokens[last.size++] = kMark;
+    for (std::size_t i = context.size - std::min(context.size, order_ - 1); i < context.size; ++i) {
+        if (context[i] > TokenHistory::kMaxToken) {
+            throw InvalidInput("the context's token " + std::to_string(i) +
+                               " is negative or beyond 2147483647: no token id");
+        }
+        last.tokens[last.size++] = context[i];
+    }
+    return last;
+}
+
+Prediction NgramModel::distribution(Span<Token> given, std::size_t limit) const {
+    if (limit < 1) throw InvalidInput("limit is 0, expected 1 or more");
+    const Context context = last_of(given);
+    const auto& weights = recency();
+    Tally& tally = Tally::of_thread();
+    const Cleared cleared{tally};
+
+    std::shared_lock lock(mutex_);
+    double share = 1;
+    if (context.size >= 2) {
+        const Newest pairs(history_.find(context.back(1), context.back(0)), history_.data());
+        std::array<std::pair<Token, std::size_t>, kNewest> next;  // and how long the match is
+        for (std::size_t i = 0; i < pairs.size(); ++i) {
+            const Token* const at = pairs.next(i);
+            next[i] = {*at, context.match(at - 1)};
+        }
+        for (std::size_t length = context.size; length >= 2; --length) {
+            std::size_t seen = 0;
+            for (std::size_t i = 0; i < pairs.size(); ++i) {
+                if (next[i].second >= length) tally.see(next[i].first, weights[seen++]);
+            }
+            share = tally.close(share);
+        }
+    }
+    const Newest singles(history_.find(context.back(0)), history_.data());
+    for (std::size_t i = 0; i < singles.size(); ++i) tally.see(*singles.next(i), weights[i]);
+    share = tally.close(share);
+    for (const Unigram& unigram : unigrams_) tally.add(unigram.token, share * unigram.prob);
+    lock.unlock();
+    return best_of(tally, limit);
+}
+
+std::vector<std::int32_t> NgramModel::continuations(Span<Token> given, std::size_t n) const {
+    const Context context = last_of(given);
+    std::vector<std::int32_t> found;
+    if (context.size < 2 || n == 0) return found;
+    const auto& weights = recency();
+    Tally& tally = Tally::of_thread();
+    const Cleared cleared{tally};
+
+    std::shared_lock lock(mutex_);
+    const Newest pairs(history_.find(context.back(1), context.back(0)), history_.data());
+    std::array<const Token*, kNewest> live;  // where those that agree so far go on
+    std::size_t count = 0, longest = 2;
+    for (std::size_t i = 0; i < pairs.size(); ++i) {
+        const Token* const at = pairs.next(i);
+        const std::size_t length = context.match(at - 1);
+        if (length > longest) longest = length, count = 0;
+        if (length == longest) live[count++] = at;
+    }
+    while (found.size() < n && count != 0) {
+        for (std::size_t i = 0; i < count; ++i) tally.see(*live[i], weights[i]);
+        const Token chosen = tally.most_seen();
+        if (chosen == kMark) break;
+        found.push_back(static_cast<std::int32_t>(chosen));
+        std::size_t kept = 0;
+        for (std::size_t i = 0; i < count; ++i) {
+            if (*live[i] == chosen) live[kept++] = live[i] + 1;
+        }
+        count = kept;
+    }
+    return found;
+}
+
+}  // namespace edgepersona
