@@ -257,7 +257,10 @@ std::vector<std::int32_t> NgramModel::continuations(Span<Token> given, std::size
     for (std::size_t i = 0; i < pairs.size(); ++i) {
         const Token* const at = pairs.next(i);
         const std::size_t length = context.match(at - 1);
-        if (length > longest) longest = length, count = 0;
+        if (length > longest) {
+            longest = length;
+            count = 0;
+        }
         if (length == longest) live[count++] = at;
     }
     while (found.size() < n && count != 0) {

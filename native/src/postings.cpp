@@ -58,13 +58,8 @@ Span<Postings::Position> Postings::find(Key key) const noexcept {
     return {slot.count == 1 ? &slot.at : pool_.data() + slot.at, slot.count};
 }
 
-void Postings::prefetch_slot(Key key) const noexcept {
+void Postings::prefetch(Key key) const noexcept {
     __builtin_prefetch(slots_.data() + home(key), 1);
-}
-
-void Postings::prefetch_cell(Key key) const noexcept {
-    const Slot& slot = slots_[slot_of(key)];
-    if (slot.count > 1) __builtin_prefetch(pool_.data() + slot.at + slot.count, 1);
 }
 
 void Postings::append(Key key, Position position) {

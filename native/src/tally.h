@@ -1,7 +1,8 @@
 // Adds up what follows one context after another, from the longest to the shortest.
 //
-// A table of tokens in open addressing, kept by each thread: what a token's time allows is a few
-// thousand of them, and no memory asked for. It is left empty, so that no token outlives its record.
+// A table of tokens in open addressing, kept by each thread (about 260 KB): a token's time leaves
+// room for a few thousand of them, and none for asking for memory. It is left empty, so that no
+// token outlives its record.
 #pragma once
 
 #include <cstddef>
@@ -102,7 +103,10 @@ class Tally {
     }
 
     void restart() noexcept {
-        for (Entry* const entry : level_) entry->count = 0, entry->weight = 0;
+        for (Entry* const entry : level_) {
+            entry->count = 0;
+            entry->weight = 0;
+        }
         level_.clear();
         total_ = end_weight_ = 0;
         ends_ = 0;

@@ -11,8 +11,8 @@
 namespace edgepersona {
 namespace {
 
-// How far ahead of linking memory is asked for, measured: lists lie all over it.
-constexpr std::size_t kAhead = 24;
+// Positions that a key's slot is asked for ahead of use, measured: slots lie all over memory.
+constexpr std::size_t kAhead = 16;
 
 }  // namespace
 
@@ -121,8 +121,8 @@ void TokenHistory::append(std::int64_t id, Span<Token> tokens) {
     records_.push_back({id, static_cast<Position>(start - 1)});
     tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
     // On our copy, after which no one can change them.
-    const Token largest = tokens.size == 0 ? 0 : *std::max_element(tokens_.begin() + start, tokens_.end());
-    if (largest > kMaxToken) {
+    const auto copied = tokens_.begin() + static_cast<std::ptrdiff_t>(start);
+    if (std::any_of(copied, tokens_.end(), [](Token token) { return token > kMaxToken; })) {
         throw InvalidInput("the tokens of record " + std::to_string(id) +
                            " hold one that is negative or beyond 2147483647: no token id");
     }
@@ -136,9 +136,8 @@ void TokenHistory::link(Position from) {
     std::size_t done = 0;  // keys of the position at hand
     try {
         for (; at < end; ++at, done = 0) {
-            if (at + 2 * kAhead < end) {
-                each_key(at + 2 * kAhead, [&](auto key) { postings_.prefetch_slot(key); });
-                each_key(at + kAhead, [&](auto key) { postings_.prefetch_cell(key); });
+            if (at + kAhead < end) {
+                each_key(at + kAhead, [&](auto key) { postings_.prefetch(key); });
             }
             each_key(at, [&](auto key) {
                 postings_.append(key, at);

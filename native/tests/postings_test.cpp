@@ -29,7 +29,9 @@ std::vector<Postings::Link> take(Model& model, double share, std::mt19937& rando
         auto& positions = item->second;
         const auto kept = std::partition(positions.begin(), positions.end(),
                                          [&](Postings::Position) { return draw(random) >= share; });
-        for (auto gone = kept; gone != positions.end(); ++gone) links.push_back({item->first, *gone});
+        for (auto gone = kept; gone != positions.end(); ++gone) {
+            links.push_back({item->first, *gone});
+        }
         positions.erase(kept, positions.end());
         std::sort(positions.begin(), positions.end());
         item = positions.empty() ? model.erase(item) : std::next(item);
@@ -82,7 +84,7 @@ TEST(freed_blocks_are_used_again) {
 }
 
 TEST(a_list_shrinks_one_position_at_a_time_to_nothing) {
-    for (const Postings::Position count : {1U, 2U, 3U, 4U, 5U, 6U, 7U, 8U, 9U, 12U, 13U, 16U, 17U, 49U, 100U}) {
+    for (const Postings::Position count : {1U, 2U, 3U, 4U, 5U, 6U, 7U, 9U, 12U, 13U, 17U, 100U}) {
         Postings postings;
         for (Postings::Position p = 0; p < count; ++p) postings.append(7, p);
         for (Postings::Position p = 0; p < count; ++p) {

@@ -263,6 +263,28 @@ TEST(softmax_sums_to_one_and_forgets_what_is_far_below) {
     }
 }
 
+TEST(log_sum_exp_agrees_with_double_and_tells_what_is_not_finite) {
+    const float inf = std::numeric_limits<float>::infinity(), nan = std::nanf("");
+    for (const StepKernels* set : sets()) {
+        for (const std::size_t count : {1, 2, 63, 64, 65, 511, 512, 513, 5000}) {
+            auto x = normal(count, 12, 9.0F);
+            if (count > 2) x[1] = -inf, x[2] = -1e30F;
+            double sum = 0;
+            for (const float value : x) sum += std::exp(static_cast<double>(value));
+            check_close(set->log_sum_exp(x.data(), count), std::log(sum), 5e-6);
+            for (float& value : x) value += 3e4F;  // no overflow
+            CHECK(std::isfinite(set->log_sum_exp(x.data(), count)));
+            x[count - 1] = inf;
+            CHECK(set->log_sum_exp(x.data(), count) == inf);
+            x[count / 2] = nan;
+            CHECK(std::isnan(set->log_sum_exp(x.data(), count)));
+        }
+        const std::vector<float> none(70, -inf);
+        CHECK(set->log_sum_exp(none.data(), 70) == -inf);
+        CHECK(set->log_sum_exp(none.data(), 0) == -inf);
+    }
+}
+
 TEST(scores_are_the_querys_products_with_each_key) {
     for (const StepKernels* set : sets()) {
         for (const std::size_t dim : {16, 48, 64, 80, 128}) {

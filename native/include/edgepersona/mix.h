@@ -1,9 +1,9 @@
 // Mixes a sparse distribution into logits, as a cache language model is mixed with an LLM.
 //
 // p = (1 - weight) softmax(logits) + weight q, written as logits again: only those of q's ids
-// change, since logits mean the same with a constant added. Where q sums to less than 1, so does p,
-// and a softmax over the new logits scales it up: softmax(logits) keeps (1 - weight) / (1 - weight +
-// weight sum(q)) of the whole. With an empty q, or weight 0, nothing changes at all.
+// change, since logits mean the same with a constant added. Where q sums to less than 1, so does
+// p, and a softmax over the new logits scales it up: with s = sum(q), what was there before keeps
+// (1 - weight) / (1 - weight + weight s). With an empty q, or weight 0, nothing changes at all.
 // An id that the logits rule out (-infinity) comes back if q has it: rule out after mixing.
 // Safe to call from any thread, on logits that no other thread uses.
 #pragma once

@@ -15,16 +15,26 @@
 //     P_k(w) = s(w)/N (1 - D/n(w))  +  sum over v of (s(v)/N D/n(v))  P_{k-1}(w)
 //
 // and P_k = P_{k-1} where h does not occur. A record's end is counted among the v but never
-// predicted: its share, as all that is missing to 1, belongs to the LLM. At the bottom stands k = 0,
-// whose occurrences are the newest tokens of the newest kNewest records, and of which only
+// predicted: its share, as all that is missing to 1, belongs to the LLM. At the bottom stands
+// k = 0, whose occurrences are the newest tokens of the newest kNewest records, and of which only
 // kUnigramShare is given out: P_0(w) = kUnigramShare s(w)/N (1 - D/n(w)).
+// Measured by likelihood on commit subjects and paper titles, mixed into an LLM's own: D = .75
+// beat .5 and .9, a share of .1 beat 0 and .25; Witten-Bell came close, n / (n + 2) did not.
+// Over histories of 40 records no half-life made a difference.
+//
 // Contexts have up to order - 1 tokens. A record's beginning counts as a token: a context that is
 // shorter than order - 1 is taken for all that its record has so far, the empty one for none.
 // Contexts of 3 tokens and more are looked for among the newest kNewest occurrences of their last
 // two, which bounds a token's time; an older occurrence in so common a pair does not count.
 //
 // Recency is the order of adding; a record that is replaced becomes the newest. After any sequence
-// of add and remove every answer is, bit for bit, that of a model made afresh from the records left.
+// of add and remove every answer is, bit for bit, that of a model made afresh from what is left.
+//
+// Adding is O(1) a token, 0.13 microseconds in bulk. Removing one is O(occurrences of its contexts)
+// at worst, a move of memory; removing many in one call takes one pass over each list for tens of
+// thousands of positions. A history of which more than half is removed is built anew at once: the
+// one call in so many that takes as long as opening. Memory: 4 bytes a token, about 10 for the two
+// lists it is on, and 20 to 25 a distinct pair: 18 to 27 bytes a token of 100,000 records.
 // It owns what it is handed as a copy. Any thread may call anything: readers side by side, add and
 // remove alone. A call that throws changed nothing. Throws InvalidInput for what cannot be used.
 #pragma once
@@ -51,7 +61,7 @@ class NgramModel {
     static constexpr std::size_t kNewest = 1024;
     static constexpr double kHalfLife = 512;
     static constexpr double kDiscount = 0.75;
-    static constexpr double kUnigramShare = 0.25;
+    static constexpr double kUnigramShare = 0.1;
 
     explicit NgramModel(std::size_t order = kMaxOrder);
 

@@ -38,9 +38,8 @@ class Postings {
     // Removes links that are there, sorting them in place: many of one list take one pass over it.
     void remove(Link* links, std::size_t count) noexcept;
 
-    // Ask the processor for what `append` will touch: first its slot, some calls later its cell.
-    void prefetch_slot(Key key) const noexcept;
-    void prefetch_cell(Key key) const noexcept;
+    // Asks the processor for the slot that `append` will want.
+    void prefetch(Key key) const noexcept;
 
   private:
     struct Slot {
@@ -64,7 +63,7 @@ class Postings {
     WipedVector<Slot> slots_;
     std::size_t keys_ = 0;
     WipedVector<Position> pool_;
-    std::uint32_t free_[kClasses];  // the first free block of a class; its first cell names the next
+    std::uint32_t free_[kClasses];  // the first free block of a class; its first cell: the next
     std::uint64_t has_free_ = 0;    // a bit a class
 };
 
