@@ -55,9 +55,11 @@ class Reference:
         last = context[-2:]
         for tokens in reversed(self.records.values()):
             row = [BEGIN, *tokens]
-            for end in range(len(row), 0, -1):
-                if row[max(end - len(last), 0) : end] == last:
-                    found.append((row[:end], [*row[end:], END]))
+            found += [
+                (row[:end], [*row[end:], END])
+                for end in range(len(row), 0, -1)
+                if row[max(end - len(last), 0) : end] == last
+            ]
         found = found[:NEWEST]
         size = len(context)
         return [rest for before, rest in found if before[-size:] == context]
