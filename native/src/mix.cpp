@@ -1,6 +1,8 @@
 #include "edgepersona/mix.h"
 
+#include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <string>
 
 #include "edgepersona/errors.h"
@@ -8,6 +10,8 @@
 
 namespace edgepersona {
 namespace {
+
+double sum(Span<float> probs) { return std::accumulate(probs.begin(), probs.end(), 0.0); }
 
 void check(std::size_t vocab, Span<std::int64_t> ids, Span<float> probs, float weight) {
     if (!(weight >= 0.0F && weight < 1.0F)) {
@@ -28,6 +32,9 @@ void check(std::size_t vocab, Span<std::int64_t> ids, Span<float> probs, float w
             throw InvalidInput("a prob is " + std::to_string(prob) + ", expected 0 to 1");
         }
     }
+    if (sum(probs) > 1.001) {
+        throw InvalidInput("probs sum to " + std::to_string(sum(probs)) + ", expected at most 1");
+    }
 }
 
 }  // namespace
@@ -39,7 +46,8 @@ void mix(float* logits, std::size_t vocab, Span<std::int64_t> ids, Span<float> p
     if (!std::isfinite(total)) {
         throw InvalidInput("logits are no distribution: one is NaN or infinite, or all are -inf");
     }
-    const float odds = weight / (1.0F - weight);
+    const double given = weight * std::min(sum(probs), 1.0);
+    const auto odds = static_cast<float>(weight / (1.0 - given));
     for (std::size_t i = 0; i < ids.size; ++i) {
         const float added = odds * probs[i];
         if (added == 0.0F) continue;

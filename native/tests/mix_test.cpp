@@ -45,8 +45,9 @@ TEST(mixed_logits_are_those_of_the_mixed_probabilities) {
             for (std::size_t j = 0; j < ids.size(); ++j) {
                 if (ids[j] == static_cast<std::int64_t>(i)) q += static_cast<double>(probs[j]);
             }
-            const double p = 0.7 * std::exp(static_cast<double>(before[i])) / total + 0.3 * q;
-            const double expected = std::log(p / 0.7 * total);
+            const double left = 1 - 0.3 * 0.75;
+            const double p = left * std::exp(static_cast<double>(before[i])) / total + 0.3 * q;
+            const double expected = std::log(p / left * total);
             CHECK(std::abs(static_cast<double>(logits[i]) - expected) < 2e-5);
             CHECK(q > 0 || logits[i] == before[i]);
         }
@@ -57,9 +58,9 @@ TEST(a_logit_that_is_ruled_out_comes_back_only_with_a_prob) {
     const float none = -std::numeric_limits<float>::infinity();
     Floats logits{0.0F, none, none, -200.0F};
     mixed(logits, {1, 2, 3}, {0.5F, 0.0F, 0.25F}, 0.5F);
-    CHECK(std::abs(logits[1] - std::log(0.5F)) < 1e-6F);
+    CHECK(std::abs(logits[1] - std::log(0.4F)) < 1e-6F);  // .5 of .5, over the .625 left
     CHECK(logits[0] == 0.0F && logits[2] == none);
-    CHECK(std::abs(logits[3] - std::log(0.25F)) < 1e-6F);
+    CHECK(std::abs(logits[3] - std::log(0.2F)) < 1e-6F);
 }
 
 TEST(what_cannot_be_mixed_is_refused_and_changes_nothing) {

@@ -366,10 +366,10 @@ def test_memory_is_reported_and_comes_back():
 
 
 def mixed(logits, ids, probs, share):
-    """Return the probabilities that mixing should lead to, not scaled to 1."""
+    """Return the probabilities that mixing should lead to."""
     wide = logits.astype(np.float64)
     p = np.exp(wide - wide.max())
-    p *= (1 - share) / p.sum()
+    p *= (1 - share * float(np.sum(probs, dtype=np.float64))) / p.sum()
     np.add.at(p, ids, share * np.asarray(probs, np.float64))
     return p
 
@@ -395,7 +395,7 @@ def test_mixing_agrees_with_numpy(vocab, seed, spread, share):
     expected = mixed(before, ids, probs, np.float64(np.float32(share)))
     wide = logits.astype(np.float64)
     found = np.exp(wide - wide.max())
-    assert np.allclose(found / found.sum(), expected / expected.sum(), rtol=2e-4, atol=1e-12)
+    assert np.allclose(found / found.sum(), expected, rtol=2e-4, atol=1e-12)
 
 
 def test_mixing_with_nothing_changes_nothing():
@@ -426,6 +426,7 @@ def test_mixing_with_nothing_changes_nothing():
         (np.zeros(3, np.float32), [0], [np.nan], 0.5),
         (np.zeros(3, np.float32), [0], [-0.1], 0.5),
         (np.zeros(3, np.float32), [0], [1.5], 0.5),
+        (np.zeros(3, np.float32), [0, 1], [0.7, 0.4], 0.5),
         (np.zeros(3, np.float32), [0], [0.5], 1.0),
         (np.zeros(3, np.float32), [0], [0.5], -0.1),
         (np.zeros(3, np.float32), [0], [0.5], np.nan),
