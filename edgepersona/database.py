@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 APPLICATION_ID = int.from_bytes(b"EDGP", "big")
-FORMAT = 1
+FORMAT = 2
 
 # A combining mark is part of a word: most Indic vowels are marks.
 TOKENIZER = ("unicode61", "remove_diacritics", "2", "categories", "L* N* Co Mn Mc")
 
 _PLAIN_HEADER = b"SQLite format 3\0"
 
-_SCHEMA = f"""
+_FORMAT_1 = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE record (
     row INTEGER PRIMARY KEY,
@@ -45,6 +45,28 @@ CREATE VIRTUAL TABLE record_fts USING fts5 (
 );
 INSERT INTO record_fts (record_fts, rank) VALUES ('secure-delete', 1);
 """
+
+_FORMAT_2 = """
+CREATE INDEX record_filter ON record (source, kind, date);
+CREATE TABLE token (
+    row INTEGER PRIMARY KEY REFERENCES record,
+    title BLOB NOT NULL,
+    text BLOB NOT NULL
+) STRICT;
+CREATE TABLE graph (
+    first INTEGER PRIMARY KEY,
+    node INTEGER NOT NULL,
+    nodes INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    search_width INTEGER NOT NULL,
+    checksum INTEGER NOT NULL,
+    ids BLOB NOT NULL,
+    links BLOB NOT NULL
+) STRICT;
+"""
+
+_STEPS = (_FORMAT_1, _FORMAT_2)
+"""What makes each format of the one before it, the first of an empty file."""
 
 
 def open_database(
@@ -205,19 +227,27 @@ def _check_format(database: apsw.Connection, path: Path, *, create: bool) -> Non
             raise ProfileError(f"{path}: empty, not a profile: check the path, or make one")
         with transaction(database):
             if _is_blank(database):  # another process may have been quicker
-                database.execute(_SCHEMA)
                 database.pragma("application_id", APPLICATION_ID)
-                database.pragma("user_version", FORMAT)
+                _upgrade(database, 0)
     if database.pragma("application_id") != APPLICATION_ID:
         raise ProfileError(
             f"{path}: an SQLite file of another program, not a profile: check the path"
         )
+    if 0 < database.pragma("user_version") < FORMAT:
+        with transaction(database):
+            _upgrade(database, database.pragma("user_version"))  # as above, it may have moved
     version = database.pragma("user_version")
     if version != FORMAT:
         raise ProfileError(
             f"{path}: has format {version}, this edgepersona reads format {FORMAT}: "
             "open it with the edgepersona that made it, or with a newer one"
         )
+
+
+def _upgrade(database: apsw.Connection, version: int) -> None:
+    for number, step in enumerate(_STEPS[version:], version + 1):
+        database.execute(step)
+        database.pragma("user_version", number)
 
 
 def _is_blank(database: apsw.Connection) -> bool:

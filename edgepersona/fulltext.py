@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import apsw
 
@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     from edgepersona.records import Record
 
 _MAX_TERMS = 64
+
+
+class Matches(NamedTuple):
+    """What the words of a query found."""
+
+    found: list[tuple[int, float]]
+    """Rows and their BM25 scores, best first."""
+    weight: float
+    """About the score that a record with every word of the query would have."""
 
 
 class FullText:
@@ -60,16 +69,17 @@ class FullText:
                 return
 
     def match(
-        self, query: str, k: int, *, within: str = "", values: Sequence[str] = ()
-    ) -> list[tuple[int, float]]:
-        """Return up to ``k`` (row, BM25 score) for the words of ``query``, best first.
+        self, query: str, k: int, records: int, *, within: str = "", values: Sequence[Any] = ()
+    ) -> Matches:
+        """Return up to ``k`` rows that have words of ``query``, of ``records`` in all.
 
         ``within`` is a statement that selects the rows to choose from, with its ``values``. A
         word of a title counts twice.
         """
-        terms = self._terms(query)
+        counts = self._counts(query)
+        terms = _telling(counts, records)
         if not terms or k < 1:
-            return []
+            return Matches([], _weight(counts, records))
         # The + keeps SQLite from asking the full-text index about one row after the other.
         sql = (
             "SELECT rowid, -bm25(record_fts, 2.0, 1.0) AS score FROM record_fts"  # noqa: S608
@@ -80,16 +90,7 @@ class FullText:
         found: list[tuple[Any, ...]] = self._database.execute(
             sql, (expression, *values, k)
         ).fetchall()
-        return [(row, score) for row, score in found]
-
-    def weight(self, query: str) -> float:
-        """Return about the BM25 score of a record that has each word of ``query`` once.
-
-        A word that no record has weighs the most: a match of the others then says little.
-        """
-        records: int = self._database.execute("SELECT count(*) FROM record").get
-        counts = self._counts(query).values()
-        return sum(max(0.0, math.log((records - n + 0.5) / (n + 0.5))) for n in counts)
+        return Matches([(row, score) for row, score in found], _weight(counts, records))
 
     def check(self) -> None:
         """Compare the index with the records; raises apsw.CorruptError where they differ."""
@@ -108,16 +109,23 @@ class FullText:
         )
         return list(dict.fromkeys(words))
 
-    def _terms(self, query: str) -> list[str]:
-        """Return the words of ``query`` that tell records apart, the rarest first."""
-        counts = self._counts(query)
-        present = sorted((word for word in counts if counts[word]), key=counts.__getitem__)
-        records: int = self._database.execute("SELECT count(*) FROM record").get
-        # BM25 gives nothing to a word that half of the records have, and reading it is slow.
-        telling = [word for word in present if 2 * counts[word] <= records]
-        return (telling or present)[:_MAX_TERMS]
-
     def _counts(self, query: str) -> dict[str, int]:
         """Return in how many records each word of ``query`` stands."""
         sql = "SELECT doc FROM temp.term WHERE term = ?"
         return {word: self._database.execute(sql, (word,)).get or 0 for word in self._words(query)}
+
+
+def _telling(counts: dict[str, int], records: int) -> list[str]:
+    """Return the words that tell records apart, the rarest first."""
+    present = sorted((word for word in counts if counts[word]), key=counts.__getitem__)
+    # BM25 gives nothing to a word that half of the records have, and reading it is slow.
+    telling = [word for word in present if 2 * counts[word] <= records]
+    return (telling or present)[:_MAX_TERMS]
+
+
+def _weight(counts: dict[str, int], records: int) -> float:
+    """Return about the BM25 score of a record that has each of the words once.
+
+    A word that no record has weighs the most: a match of the others then says little.
+    """
+    return sum(max(0.0, math.log((records - n + 0.5) / (n + 0.5))) for n in counts.values())

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from edgepersona.errors import InputError
+from edgepersona.errors import InputError, ProfileError
+from edgepersona.graphtable import Graph
+from edgepersona.linker import Linker
 from edgepersona.records import Filter, Hit
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ class Vectors(Protocol):
 
     def __len__(self) -> int: ...
 
+    def ids(self) -> NDArray[np.int64]:
+        """Return the ids of all vectors, ascending."""
+
     def add(self, ids: NDArray[np.int64], vectors: NDArray[np.float16]) -> None:
         """Take in ``vectors``; one whose id is known replaces the old one."""
 
@@ -39,20 +44,40 @@ class Vectors(Protocol):
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return ids and scores, best first; none but ``ids`` where they are given."""
 
+    def link(self, count: int) -> int:
+        """Link up to ``count`` vectors into a graph; return how many are left to be linked."""
+
+    def graph(self) -> tuple[NDArray[np.int64], NDArray[np.uint32], int]:
+        """Return ids by node, ascending, the numbers of their neighbours, and the search width."""
+
+    def load_graph(
+        self, ids: NDArray[np.int64], links: NDArray[np.uint32], search_width: int
+    ) -> None:
+        """Take over a graph made earlier; InputError, and no change, where it is none."""
+
 
 class Index:
     """Vectors and full text of a store as one ranking. May be used from any thread.
 
     Follows the store by itself: what this or another process changed is taken in at the next
-    search.
+    search. Vectors are linked into their graph by a thread of the index's own, which no search
+    waits for; ``close`` ends it.
     """
 
     def __init__(self, store: Store, vectors: Vectors) -> None:
         self._store = store
-        self._vectors = vectors
+        self._vectors: Vectors | None = vectors
+        self._linker: Linker | None = Linker(_GraphWork(self, store, vectors))
         self._generation = -1
         self._lock = threading.Lock()
-        self._held = np.empty(0, dtype=np.int64)
+
+    def close(self) -> None:
+        """Stop linking and let go of the vectors; a second call does no harm."""
+        linker = self._linker
+        if linker is not None:
+            linker.close()  # not under the lock, which its thread may be waiting for
+        with self._lock:
+            self._linker = self._vectors = None
 
     def search(
         self,
@@ -68,48 +93,97 @@ class Index:
         """
         if k < 1:
             raise InputError(f"k is {k}, expected 1 or more")
-        self.refresh()
+        vectors = self.refresh()
         depth = max(4 * k, 50)
         rows = None if filter == _ALL else self._store.rows(filter)
-        near = self._near(vector, depth, rows)
+        near = _near(vectors, vector, depth, rows)
         worded = self._store.match(query, depth, filter)
-        scores = fuse(near, worded, self._store.query_weight(query))
+        scores = fuse(near, worded.found, worded.weight)
         best = sorted(scores, key=lambda row: (-scores[row], row))
-        records = self._store.by_row(best)  # all: one deleted just now makes room for the next
-        return [Hit(records[row], scores[row]) for row in best if row in records][:k]
+        hits: list[Hit] = []
+        while best and len(hits) < k:  # one deleted just now makes room for the next
+            some, best = best[: k - len(hits)], best[k - len(hits) :]
+            records = self._store.by_row(some)
+            hits += [Hit(records[row], scores[row]) for row in some if row in records]
+        return hits
 
-    def refresh(self) -> None:
-        """Take in what changed in the store since the last call."""
+    def refresh(self) -> Vectors:
+        """Take in what changed in the store since the last call; return the vectors."""
         with self._lock:
+            vectors, linker = self._vectors, self._linker
+            if vectors is None or linker is None:
+                raise ProfileError(f"{self._store.path}: this profile was closed: open it again")
+            changed = 0
             generation = self._store.generation
             while generation != self._generation:
-                self._follow(generation)
+                changed += self._follow(vectors, generation)
                 generation = self._store.generation
+            if changed:
+                linker.start(changed)
+            return vectors
 
-    def _near(
-        self, vector: NDArray[np.float32], depth: int, rows: NDArray[np.int64] | None
-    ) -> list[int]:
-        if not len(self._vectors) or (rows is not None and not len(rows)):
-            return []
-        ids, _ = self._vectors.search(vector.reshape(1, -1), depth, rows)
-        return [int(row) for row in ids[0]]
+    def join(self) -> None:
+        """Wait until all vectors are linked, or ``close`` was called."""
+        linker = self._linker
+        if linker is not None:
+            linker.join()
 
-    def _follow(self, generation: int) -> None:
+    def _follow(self, vectors: Vectors, generation: int) -> int:
         """Take in the changes up to ``generation``, and any that another process makes meanwhile.
 
         A row that is stored and was not held before has changed since; so where the numbers of
         rows agree after the changes, the rows do, and none has to be looked for.
         """
-        for rows, vectors in self._store.vectors(since=self._generation):
-            self._vectors.add(rows, vectors)
-            self._held = np.union1d(self._held, rows)
-        if len(self._held) != self._store.count():
-            stored = self._store.rows()
-            gone = np.setdiff1d(self._held, stored, assume_unique=True)
-            if len(gone):
-                self._vectors.remove(gone)
-            self._held = np.setdiff1d(self._held, gone, assume_unique=True)
+        changed = 0
+        # First: a row that is there again has its new vector among the changes.
+        gone = self._store.gone(self._generation, generation)
+        if gone:
+            changed += vectors.remove(np.array(gone, dtype=np.int64))
+        for rows, block in self._store.vectors(since=self._generation):
+            vectors.add(rows, block)
+            changed += len(rows)
+        if len(vectors) != self._store.count():
+            lost = np.setdiff1d(vectors.ids(), self._store.rows(), assume_unique=True)
+            if len(lost):
+                changed += vectors.remove(lost)
         self._generation = generation
+        return changed
+
+
+class _GraphWork:
+    """What a linker does for an index: between its vectors and its store."""
+
+    def __init__(self, index: Index, store: Store, vectors: Vectors) -> None:
+        self._index = index
+        self._store = store
+        self._vectors = vectors
+
+    def link(self, count: int) -> int:
+        return self._vectors.link(count)
+
+    def take_over(self) -> Graph | None:
+        index = self._index
+        while True:
+            before = index._generation
+            graph = self._store.load_graph()
+            if graph is None:
+                return None
+            with index._lock:
+                # A vector that was replaced in between is not the one that the links were for.
+                if index._generation == before:
+                    self._vectors.load_graph(graph.ids, graph.links, graph.search_width)
+                    return graph
+
+    def keep(self) -> Graph | None:
+        index = self._index
+        index.refresh()
+        before = index._generation
+        ids, links, search_width = self._vectors.graph()
+        with index._lock:  # whoever changes the vectors holds it
+            if index._generation != before:
+                return None
+        graph = Graph(ids, links, search_width, before)
+        return graph if self._store.save_graph(graph) else None
 
 
 def fuse(
@@ -125,3 +199,12 @@ def fuse(
         share = min(1.0, score / weight) if weight > 0 else 1.0
         scores[row] = scores.get(row, 0.0) + share / (K0 + rank)
     return scores
+
+
+def _near(
+    vectors: Vectors, vector: NDArray[np.float32], depth: int, rows: NDArray[np.int64] | None
+) -> list[int]:
+    if not len(vectors) or (rows is not None and not len(rows)):
+        return []
+    ids, _ = vectors.search(vector.reshape(1, -1), depth, rows)
+    return [int(row) for row in ids[0]]

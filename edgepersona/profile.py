@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -11,6 +12,7 @@ import numpy as np
 from edgepersona.bundle import Bundle
 from edgepersona.errors import EdgePersonaError, InputError
 from edgepersona.index import Index
+from edgepersona.ngrams import Ngrams
 from edgepersona.records import AddResult, Filter, Hit, Record, Task, check_text, checked
 from edgepersona.store import Store
 from edgepersona.strategies import find as find_strategy
@@ -23,9 +25,12 @@ if TYPE_CHECKING:
 
     from edgepersona.generator import Generation, Generator, Stream
     from edgepersona.index import Vectors
+    from edgepersona.ngrams import Counts, Reader
     from edgepersona.sampling import SamplingParams
+    from edgepersona.tokentable import Field
 
 _ALL = Filter()
+_log = logging.getLogger(__name__)
 
 
 class Encoder(Protocol):
@@ -61,15 +66,20 @@ class Profile:
         embedder: Callable[[], Encoder],
         vectors: Callable[[int], Vectors],
         generator: Callable[[], Generator] | None = None,
+        counts: Callable[[], Counts] | None = None,
+        reader: Callable[[], Reader] | None = None,
     ) -> None:
         """Take ``store`` over, and the functions that make what is only needed later."""
         self._store = store
         self._make_embedder = embedder
         self._make_vectors = vectors
         self._make_generator = generator
+        self._make_reader = reader
+        self._make_counts = counts
         self._embedder: Encoder | None = None
         self._generator: Generator | None = None
         self._index: Index | None = None
+        self._ngrams: dict[Field, Ngrams] = {}
         self._lock = threading.RLock()
 
     @classmethod
@@ -114,8 +124,14 @@ class Profile:
         self.close()
 
     def close(self) -> None:
-        """Close the profile's file; a second call does nothing."""
-        self._store.close()
+        """Close the profile's file, and let go of what is in memory; twice does no harm.
+
+        Vectors that are being linked in the background are linked on when it is next opened.
+        """
+        try:
+            self._let_go()
+        finally:
+            self._store.close()
 
     def __len__(self) -> int:
         return self._store.count()
@@ -151,10 +167,17 @@ class Profile:
         record = checked(record)
         if self._store.get([record.id]) != [record]:
             self._store.update(record, self._encode([record])[0])
+            self._forget()
 
     def delete(self, ids: Sequence[str]) -> int:
-        """Remove the records with these ids and every trace of them; say how many there were."""
-        return self._store.delete(_listed(ids))
+        """Remove the records with these ids and every trace of them; say how many there were.
+
+        They are gone from the file, and from memory, when this returns.
+        """
+        deleted = self._store.delete(_listed(ids))
+        if deleted:
+            self._forget()
+        return deleted
 
     def get(self, ids: Sequence[str]) -> list[Record]:
         """Return the records with these ids, in this order; InputError names an unknown one."""
@@ -202,6 +225,42 @@ class Profile:
         for _ in stream:
             pass
         return stream.result
+
+    def _forget(self) -> None:
+        """Overwrite in memory what is gone from the file.
+
+        Where that fails, as on a file that is locked or damaged, memory is let go of as a whole:
+        the change is stored, and the next search says what is wrong.
+        """
+        with self._lock:
+            index, ngrams = self._index, dict(self._ngrams)
+        try:
+            if index is not None:
+                index.refresh()
+            for model in ngrams.values():
+                model.forget()
+        except EdgePersonaError as error:
+            _log.warning("vectors and n-grams are loaded again: %s", error)
+            self._let_go()
+
+    def _let_go(self) -> None:
+        with self._lock:
+            index, self._index = self._index, None
+            ngrams, self._ngrams = self._ngrams, {}
+        if index is not None:
+            index.close()
+        for model in ngrams.values():
+            model.close()
+
+    def _loaded_ngrams(self, field: Field) -> Counts:
+        """Return the n-grams of all titles or all texts, up to date."""
+        with self._lock:
+            if field not in self._ngrams:
+                make_counts = self._make_counts or _native_counts
+                reader = self._make_reader or (lambda: self._loaded_generator().tokenizer)
+                self._ngrams[field] = Ngrams(self._store, make_counts(), reader, field)
+            ngrams = self._ngrams[field]
+        return ngrams.refresh()
 
     def _encode(self, records: Sequence[Record]) -> NDArray[np.float32]:
         if not records:
@@ -256,3 +315,9 @@ def _native_vectors(ndim: int) -> Vectors:
     from edgepersona._native import VectorIndex
 
     return VectorIndex(ndim)
+
+
+def _native_counts() -> Counts:
+    from edgepersona._native import NgramModel
+
+    return NgramModel()

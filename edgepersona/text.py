@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgepersona.bundle import hash_file
 from edgepersona.errors import BundleError
 
 _MARK = re.compile("\ue000(\\d+)\ue001")
@@ -18,6 +20,7 @@ class Tokenizer:
     def __init__(self, file: Path) -> None:
         from tokenizers import Tokenizer as Backend
 
+        self._file = file
         try:
             self._backend = Backend.from_file(str(file))
         # The Rust library raises plain Exception for whatever it cannot read.
@@ -33,10 +36,20 @@ class Tokenizer:
         longest_first = sorted(self._control, key=len, reverse=True)
         self._pattern = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
 
+    @functools.cached_property
+    def hash(self) -> str:
+        """SHA-256 of the file: tokens kept elsewhere belong to it."""
+        return hash_file(self._file)
+
     def encode(self, text: str) -> list[int]:
         """Return the token ids of plain text; control tokens in it are read as plain text."""
         ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
         return ids
+
+    def encode_plain(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return for each text what ``encode`` does, many at once."""
+        encodings = self._backend.encode_batch(list(texts), add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
 
     def encode_template(self, text: str) -> list[int]:
         """Return the token ids of a chat template's own text, control tokens as such."""

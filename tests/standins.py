@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import threading
 import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from edgepersona.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,33 +35,119 @@ class WordEmbedder:
 
 
 class NumpyVectors:
-    """The native VectorIndex, in NumPy."""
+    """The native VectorIndex, in NumPy; a graph is linked, and searched as little as one can."""
 
-    def __init__(self, ndim: int) -> None:
+    WIDTH = 4
+
+    def __init__(self, ndim: int, *, graph_from: int = 32768) -> None:
         self.ndim = ndim
+        self.graph_from = graph_from
         self.added = 0
+        self.linked = 0
+        self._lock = threading.RLock()
         self._vectors: dict[int, NDArray[np.float32]] = {}
+        self._links: dict[int, list[int]] = {}
 
     def __len__(self) -> int:
         return len(self._vectors)
 
+    def ids(self) -> NDArray[np.int64]:
+        with self._lock:
+            return np.array(sorted(self._vectors), dtype=np.int64)
+
     def add(self, ids: NDArray[np.int64], vectors: NDArray[np.float16]) -> None:
         assert ids.dtype == np.int64
         assert vectors.shape == (len(ids), self.ndim)
-        self.added += len(ids)
-        self._vectors |= dict(zip(ids.tolist(), vectors.astype(np.float32), strict=True))
+        with self._lock:
+            self.added += len(ids)
+            self._unlink(ids.tolist())
+            self._vectors |= dict(zip(ids.tolist(), vectors.astype(np.float32), strict=True))
 
     def remove(self, ids: NDArray[np.int64]) -> int:
-        return sum(self._vectors.pop(i, None) is not None for i in ids.tolist())
+        with self._lock:
+            self._unlink(ids.tolist())
+            return sum(self._vectors.pop(i, None) is not None for i in ids.tolist())
 
     def search(
         self, vectors: NDArray[np.float32], k: int, ids: NDArray[np.int64] | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        allowed = sorted(self._vectors if ids is None else set(ids.tolist()) & set(self._vectors))
+        with self._lock:
+            held = dict(self._vectors)
+        allowed = sorted(held if ids is None else set(ids.tolist()) & set(held))
         rows = np.array(allowed, dtype=np.int64)
-        scores = vectors @ np.stack([self._vectors[i] for i in allowed]).T
+        scores = vectors @ np.stack([held[i] for i in allowed]).T
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         return rows[order], np.take_along_axis(scores, order, axis=1)
+
+    def link(self, count: int) -> int:
+        with self._lock:
+            if len(self._vectors) < self.graph_from:
+                return 0
+            left = sorted(self._vectors.keys() - self._links.keys())
+            for i in left[:count]:
+                self._links[i] = list(self._links)[-self.WIDTH :]
+                self.linked += 1
+            return len(left[count:])
+
+    def graph(self) -> tuple[NDArray[np.int64], NDArray[np.uint32], int]:
+        with self._lock:
+            ids = np.array(sorted(self._links), dtype=np.int64)
+            links = np.full((len(ids), self.WIDTH), 0xFFFFFFFF, dtype=np.uint32)
+            for node, i in enumerate(ids.tolist()):
+                links[node, : len(self._links[i])] = np.searchsorted(ids, self._links[i])
+            return ids, links, 64
+
+    def load_graph(
+        self, ids: NDArray[np.int64], links: NDArray[np.uint32], search_width: int
+    ) -> None:
+        named = links[links != 0xFFFFFFFF]
+        if (np.diff(ids) < 1).any() or (named >= len(ids)).any() or search_width != 64:
+            raise InputError("no graph")
+        with self._lock:
+            known = self._vectors.keys()
+            for i, neighbours in zip(ids.tolist(), links, strict=True):
+                near = [int(ids[n]) for n in neighbours if n != 0xFFFFFFFF]
+                if i in known:
+                    self._links[i] = [other for other in near if other in known]
+
+    def _unlink(self, ids: list[int]) -> None:
+        for i in set(ids) & self._links.keys():
+            del self._links[i]
+            for others in self._links.values():
+                others[:] = [other for other in others if other != i]
+
+
+class ListedTokens:
+    """The native NgramModel, as the list of what it counts, the newest last."""
+
+    def __init__(self) -> None:
+        self.records: dict[int, tuple[int, ...]] = {}
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def add(
+        self, ids: NDArray[np.int64], tokens: NDArray[np.uint32], offsets: NDArray[np.int64]
+    ) -> None:
+        assert len(offsets) == len(ids) + 1
+        for i, start, end in zip(ids.tolist(), offsets, offsets[1:], strict=False):
+            self.records.pop(i, None)
+            self.records[i] = tuple(tokens[start:end].tolist())
+
+    def remove(self, ids: NDArray[np.int64]) -> int:
+        return sum(self.records.pop(i, None) is not None for i in ids.tolist())
+
+
+class LetterReader:
+    """A tokenizer whose tokens are code points; counts what it read."""
+
+    def __init__(self, name: str = "1e") -> None:
+        self.hash = name * 32
+        self.read: list[str] = []
+
+    def encode_plain(self, texts: Sequence[str]) -> list[list[int]]:
+        self.read += texts
+        return [[ord(letter) for letter in text] for text in texts]
 
 
 def _direction(text: str) -> NDArray[np.float32]:

@@ -61,7 +61,7 @@ def check(path: Path, key: str, said: list[str]) -> int:
     assert {f"{i}.{part}" for i in batches for part in (0, 2)} | {f"{last}.1"} <= stored
     assert last >= max(added)
     vectors = sum(len(rows) for rows, _ in store.vectors())
-    words = store._database.execute("SELECT count(*) FROM record_fts_docsize").get
+    words = store._full_text._database.execute("SELECT count(*) FROM record_fts_docsize").get
     assert len(stored) == store.count() == vectors == words
     store.close()
     return last + 1
@@ -138,8 +138,8 @@ def test_a_full_disk_stores_nothing_and_later_all(
     store = open_store()
     store.add([Record("small", id="s")], embedder.encode(["small"]))
     before = store.generation
-    pages = store._database.pragma("page_count")
-    store._database.pragma("max_page_count", pages + 2)
+    pages = store._full_text._database.pragma("page_count")
+    store._full_text._database.pragma("max_page_count", pages + 2)
     large = [Record(f"{i} " * 2000, id=f"{i}") for i in range(50)]
     vectors = embedder.encode([record.id for record in large])
     with pytest.raises(Exception, match="the disk is full: nothing of this add was stored") as full:
@@ -147,5 +147,5 @@ def test_a_full_disk_stores_nothing_and_later_all(
     assert type(full.value).__name__ == "ProfileError"
     assert (store.count(), store.generation) == (1, before)
     assert store.integrity_check() == ()
-    store._database.pragma("max_page_count", 1 << 30)
+    store._full_text._database.pragma("max_page_count", 1 << 30)
     assert store.add(large, vectors).new == 50

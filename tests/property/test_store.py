@@ -106,7 +106,7 @@ class StoreMachine(RuleBasedStateMachine):
             expected = self.vectors([self.model[name]])[0].astype(np.float16)
             np.testing.assert_array_equal(vector, expected)
         everything = "tea OR boat dawn salt"
-        for row, _ in self.store.match(everything, 99):
+        for row, _ in self.store.match(everything, 99).found:
             assert row in self.store.rows()
 
     def teardown(self) -> None:
@@ -148,5 +148,5 @@ def test_any_text_is_a_query_and_a_records_own_text_finds_it(store, query) -> No
     store.delete(["r"])
     if "\0" not in query:
         store.add([record], np.ones((1, NDIM), np.float32))
-        assert store.match(record.text, 3)
-    assert isinstance(store.match(query, 3), list)
+        assert store.match(record.text, 3).found
+    assert isinstance(store.match(query, 3).found, list)

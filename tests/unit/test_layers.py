@@ -17,8 +17,9 @@ LAYERS = [
     {"importers"},
     {"profile"},
     {"strategies"},
-    {"embedder", "generator", "index", "store"},
-    {"decoder", "layout", "stepper", "fulltext", "database"},
+    {"embedder", "generator", "index", "ngrams", "store"},
+    {"decoder", "layout", "stepper", "linker", "connection", "removals"},
+    {"fulltext", "graphtable", "metatable", "recordtable", "tokentable", "vectortable", "database"},
     {"runtime", "text", "bundle", "manifest", "sampling", "prompt"},
     {"records", "errors", "_native", "_sampling"},
 ]

@@ -58,7 +58,7 @@ def test_a_new_profile_is_empty_and_readable_by_its_owner_alone(open_store, tmp_
     store = open_store(tmp_path / "new" / "deep" / "profile.db")
     assert store.count() == 0
     assert list(store.records()) == []
-    assert store.match("anything", 5) == []
+    assert store.match("anything", 5).found == []
     for folder in ("new", "new/deep"):
         assert (tmp_path / folder).stat().st_mode & 0o777 == 0o700
     for file in (tmp_path / "new" / "deep").iterdir():
@@ -182,8 +182,8 @@ def test_a_file_left_empty_by_a_crash_becomes_a_profile(open_store, tmp_path) ->
 def test_a_newer_format_is_refused(open_store, tmp_path) -> None:
     open_store().close()
     with apsw.Connection(str(tmp_path / "profile.db")) as connection:
-        connection.pragma("user_version", 2)
-    assert "has format 2, this edgepersona reads format 1" in refusal(open_store)
+        connection.pragma("user_version", 3)
+    assert "has format 3, this edgepersona reads format 2" in refusal(open_store)
 
 
 def test_a_profile_without_its_tables_is_called_damaged(open_store, tmp_path) -> None:
@@ -304,8 +304,8 @@ def test_update_changes_record_words_and_vector(store, embedder) -> None:
     (name,) = put(store, embedder, Record("apples", "fruit"))
     store.update(Record("engines", "cars", id=name), embedder.encode(["engines"])[0])
     assert store.get([name]) == [Record("engines", "cars", id=name)]
-    assert store.match("apples fruit", 5) == []
-    ((row, _),) = store.match("engines", 5)
+    assert store.match("apples fruit", 5).found == []
+    ((row, _),) = store.match("engines", 5).found
     ((rows, vectors),) = store.vectors()
     assert rows.tolist() == [row]
     np.testing.assert_allclose(vectors[0], embedder.encode(["engines"])[0], atol=1e-3)
@@ -353,7 +353,9 @@ def test_no_page_boundary_of_the_full_text_index_spells_a_deleted_word(store, em
     put(store, embedder, *records)
     store.delete([record.id for record in records[::2]])
     left = {word for record in records[1::2] for word in record.text.split()}
-    found = store._database.execute("SELECT CAST(term AS TEXT) FROM record_fts_idx").fetchall()
+    found = store._full_text._database.execute(
+        "SELECT CAST(term AS TEXT) FROM record_fts_idx"
+    ).fetchall()
     starts = [term[1:] for (term,) in found]
     assert len(starts) > 5
     assert [start for start in starts if not any(word.startswith(start) for word in left)] == []
@@ -381,7 +383,7 @@ def test_a_delete_that_was_killed_before_cleaning_is_cleaned_at_opening(
 ) -> None:
     store = open_store()
     put(store, embedder, Record("Zanzibarquartz", id="gone"), Record("stays"))
-    store._scrub = lambda: None
+    store._connection.scrub = lambda: None
     store.delete(["gone"])
     assert b"Zanzibarquartz" in raw_bytes(tmp_path)
     open_store()
@@ -460,14 +462,16 @@ def test_a_filter_keeps_what_lies_inside_both_ends_included(
     )
     assert sorted(record.id for record in store.records(only)) == list(expected)
     assert {r.id for r in store.by_row(store.rows(only)).values()} == set(expected)
-    assert {store.by_row([row])[row].id for row, _ in store.match("word", 9, only)} == set(expected)
+    assert {store.by_row([row])[row].id for row, _ in store.match("word", 9, only).found} == set(
+        expected
+    )
 
 
 # Full text
 
 
 def matched(store: Store, query: str, k: int = 10) -> list[str]:
-    rows = [row for row, _ in store.match(query, k)]
+    rows = [row for row, _ in store.match(query, k).found]
     found = store.by_row(rows)
     return [found[row].id for row in rows]
 
@@ -510,7 +514,7 @@ def test_words_match_in_any_case_accent_and_script(store, embedder) -> None:
 )
 def test_any_text_is_a_query(store, embedder, query) -> None:
     put(store, embedder, Record("some words"))
-    assert store.match(query, 5) == []
+    assert store.match(query, 5).found == []
 
 
 def test_the_rarer_word_and_the_title_weigh_more(store, embedder) -> None:
@@ -525,10 +529,10 @@ def test_the_rarer_word_and_the_title_weigh_more(store, embedder) -> None:
     )
     assert matched(store, "meeting budget")[0] == "both"
     assert matched(store, "weather") == ["common", "text"]
-    scores = [score for _, score in store.match("meeting budget", 10)]
+    scores = [score for _, score in store.match("meeting budget", 10).found]
     assert scores == sorted(scores, reverse=True)
-    assert len(store.match("notes", 3)) == 3
-    assert store.match("notes", 0) == []
+    assert len(store.match("notes", 3).found) == 3
+    assert store.match("notes", 0).found == []
 
 
 def test_a_long_query_is_cut_to_its_rarest_words(store, embedder) -> None:
@@ -610,7 +614,7 @@ def test_threads_may_share_a_store(store, embedder) -> None:
             for i in range(start, start + 20):
                 put(store, embedder, Record(f"record {i}", id=f"{i}"))
                 assert store.get([f"{i}"])
-                assert store.match(f"{i}", 1)
+                assert store.match(f"{i}", 1).found
                 assert texts(store)
         except BaseException as error:
             errors.append(error)
@@ -630,7 +634,7 @@ def test_threads_may_share_a_store(store, embedder) -> None:
 
 def test_the_stores_own_state_cannot_be_overwritten(store) -> None:
     assert store.meta_get("nothing") is None
-    for key in ("generation", "ndim", "embedder_hash"):
+    for key in ("generation", "ndim", "embedder_hash", "tokenizer_hash", "graph_loose"):
         with pytest.raises(InputError, match="the store's own"):
             store.meta_set(key, "5")
 
@@ -639,7 +643,7 @@ def test_the_integrity_check_finds_a_lost_vector_and_a_lost_word(open_store, emb
     store = open_store()
     put(store, embedder, Record("one"), Record("two"))
     assert store.integrity_check() == ()
-    store._database.execute("DELETE FROM vector WHERE row = 1")
+    store._full_text._database.execute("DELETE FROM vector WHERE row = 1")
     assert "records and vectors differ in number" in store.integrity_check()
-    store._database.execute("UPDATE record SET text = 'three' WHERE row = 2")
+    store._full_text._database.execute("UPDATE record SET text = 'three' WHERE row = 2")
     assert len(store.integrity_check()) == 2
