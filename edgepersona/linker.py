@@ -130,9 +130,9 @@ class Linker:
             took = max(time.perf_counter() - started, 1e-6)
             count = max(1, min(2 * count, 4096, round(count * _SLICE_S / took)))
             if left and self._due(left):
-                self._keep()
+                self._keep(left)
         if not left and self._due(0) and not self._stop.is_set():
-            self._keep()
+            self._keep(0)
 
     def _due(self, left: int) -> bool:
         """Whether saving is worth it: a graph is megabytes, and linking a few rows no time."""
@@ -141,9 +141,9 @@ class Linker:
             return new - left >= max(_STAGE, self._saved // 2)
         return new > self._saved // _WORTH
 
-    def _keep(self) -> None:
+    def _keep(self, left: int) -> None:
         graph = None
-        unsaved = self._unsaved
+        linked = self._unsaved - left
         try:
             for _ in range(_TRIES):
                 graph = graph or self._work.keep()
@@ -154,4 +154,4 @@ class Linker:
                 self._tried = self._unsaved
             else:
                 self._saved, self._tried = len(graph.ids), 0
-                self._unsaved -= unsaved
+                self._unsaved -= linked

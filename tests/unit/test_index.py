@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
+
 import numpy as np
 import pytest
 
-from edgepersona.errors import InputError
+from edgepersona.errors import InputError, ProfileError
+from edgepersona.graphtable import Graph
 from edgepersona.index import K0, Index, fuse
 from edgepersona.records import Filter, Record
 from tests.standins import NDIM, NumpyVectors
@@ -149,6 +153,215 @@ def test_a_record_deleted_between_ranking_and_reading_is_left_out(
 
     monkeypatch.setattr(store, "by_row", delete_first)
     assert search("boat", k=1) == ["2"]
+
+
+# The graph
+
+
+class Gated(NumpyVectors):
+    """Links nothing before it may."""
+
+    def __init__(self, ndim: int, *, graph_from: int) -> None:
+        super().__init__(ndim, graph_from=graph_from)
+        self.reached, self.gate = threading.Event(), threading.Event()
+
+    def link(self, count: int) -> int:
+        if count and len(self) >= self.graph_from:
+            self.reached.set()
+            assert self.gate.wait(60)
+        return super().link(count)
+
+
+@pytest.fixture
+def linked(store):
+    """Indexes of the store that link from 20 rows on; close them at the end."""
+    opened = []
+
+    def linked_(make=NumpyVectors) -> tuple[Index, NumpyVectors]:
+        vectors = make(NDIM, graph_from=20)
+        opened.append(Index(store, vectors))
+        return opened[-1], vectors
+
+    yield linked_
+    for index in opened:
+        index.close()
+
+
+def notes(count: int, first: int = 0) -> list[Record]:
+    return [Record(f"note {i} of many", id=f"{i}") for i in range(first, first + count)]
+
+
+def test_below_the_switch_nothing_is_linked_and_no_thread_started(put, search, linked) -> None:
+    put(*notes(19))
+    index, vectors = linked()
+    assert "3" in search("note 3", k=19, among=index)
+    assert vectors.linked == 0
+    assert not [t for t in threading.enumerate() if t.name == "edgepersona-linker"]
+
+
+def test_vectors_are_linked_and_the_next_index_takes_the_links_over(
+    store, put, search, linked
+) -> None:
+    put(*notes(50))
+    index, vectors = linked()
+    first = search("note 3", among=index)
+    index.join()
+    assert vectors.linked == 50
+    assert store.load_graph().ids.tolist() == store.rows().tolist()
+    again, others = linked()
+    assert search("note 3", among=again) == first
+    again.join()
+    assert others.linked == 0
+    for mine, theirs in zip(vectors.graph(), others.graph(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_rows_newer_than_the_graph_are_linked_and_older_ones_not_again(
+    store, put, search, linked, embedder
+) -> None:
+    put(*notes(50))
+    index, _ = linked()
+    search("note", among=index)
+    index.join()
+    index.close()
+    put(*notes(5, first=50))
+    store.update(Record("submarine", id="7"), embedder.encode(["submarine"])[0])
+    store.delete(["9"])
+    again, vectors = linked()
+    assert search("submarine", among=again)[0] == "7"
+    again.join()
+    assert vectors.linked == 6
+    assert len(vectors.graph()[0]) == store.count() == 54
+    assert store.load_graph().emptied == 0  # so many new ones are worth saving
+
+
+def test_a_search_does_not_wait_for_the_linking(put, search, linked) -> None:
+    put(*notes(30))
+    index, vectors = linked(Gated)
+    assert "3" in search("note 3", k=30, among=index)
+    assert vectors.reached.wait(60)
+    put(*notes(1, first=30))
+    assert "30" in search("note 30", k=31, among=index)
+    vectors.gate.set()
+    index.join()
+    assert len(vectors.graph()[0]) == 31
+
+
+def test_a_delete_while_linking_leaves_nothing_of_the_record(store, put, search, linked) -> None:
+    put(*notes(30))
+    index, vectors = linked(Gated)
+    search("note 3", among=index)
+    assert vectors.reached.wait(60)
+    store.delete(["3", "4"])
+    index.refresh()
+    vectors.gate.set()
+    index.join()
+    assert len(vectors) == 28
+    assert store.load_graph().ids.tolist() == store.rows().tolist() == vectors.ids().tolist()
+
+
+def test_a_record_deleted_elsewhere_while_a_graph_is_saved_is_not_in_it(
+    open_store, store, put, search, linked, monkeypatch
+) -> None:
+    put(*notes(30))
+    other = open_store(busy_timeout_s=60.0)
+    index, vectors = linked()
+    graph, calls = vectors.graph, []
+
+    def and_delete():
+        copy = graph()
+        if not calls:
+            calls.append(other.delete(["3"]))
+        return copy
+
+    monkeypatch.setattr(vectors, "graph", and_delete)
+    search("note 3", among=index)
+    index.join()
+    assert calls == [1]
+    assert store.load_graph().ids.tolist() == store.rows().tolist()
+    assert len(vectors) == 29
+
+
+def test_closing_while_linking_ends_it_and_the_next_index_goes_on(
+    store, put, search, linked
+) -> None:
+    put(*notes(60))
+    index, vectors = linked(Gated)
+    search("note 3", among=index)
+    assert vectors.reached.wait(60)
+    closing = [threading.Thread(target=index.close) for _ in range(3)]
+    for thread in closing:
+        thread.start()
+    vectors.gate.set()
+    for thread in closing:
+        thread.join()
+    index.close()
+    assert vectors.linked < 60
+    with pytest.raises(ProfileError, match="was closed"):
+        search("note", among=index)
+    index.join()
+    again, others = linked()
+    search("note 3", among=again)
+    again.join()
+    assert others.linked + len(others.graph()[0]) >= 60
+    assert store.load_graph().ids.tolist() == store.rows().tolist()
+
+
+def test_a_closed_index_lets_go_of_its_vectors(store, put, embedder) -> None:
+    put(*notes(40))
+    vectors = NumpyVectors(NDIM, graph_from=20)
+    index = Index(store, vectors)
+    index.search("note", embedder.encode(["note"])[0], 3)
+    index.join()
+    left = weakref.ref(vectors)
+    del vectors
+    assert left() is not None
+    index.close()
+    assert left() is None
+
+
+def test_a_damaged_graph_is_linked_anew(store, put, search, linked) -> None:
+    put(*notes(50))
+    index, _ = linked()
+    search("note", among=index)
+    index.join()
+    store._full_text._database.execute("UPDATE graph SET checksum = checksum + 1")
+    again, vectors = linked()
+    assert "3" in search("note 3", k=50, among=again)
+    again.join()
+    assert vectors.linked == 50
+    assert len(store.load_graph().ids) == 50
+
+
+def test_a_graph_that_the_vectors_refuse_is_linked_anew(store, put, search, linked, caplog) -> None:
+    put(*notes(50))
+    links = np.zeros((50, 4), np.uint32)
+    assert store.save_graph(Graph(store.rows(), links, 5, store.generation))
+    index, vectors = linked()
+    search("note", among=index)
+    index.join()
+    assert "made anew" in caplog.text
+    assert vectors.linked == 50
+    assert store.load_graph().search_width == 64
+
+
+def test_a_full_disk_keeps_the_graph_out_and_the_search_going(
+    store, put, search, linked, caplog, monkeypatch
+) -> None:
+    def full(graph: Graph) -> bool:
+        raise ProfileError("the disk is full")
+
+    put(*notes(50))
+    monkeypatch.setattr(store, "save_graph", full)
+    index, vectors = linked()
+    assert "3" in search("note 3", k=50, among=index)
+    index.join()
+    assert vectors.linked == 50
+    assert "was not saved: the disk is full" in caplog.text
+    assert "3" in search("note 3", k=50, among=index)
+
+
+# Native
 
 
 def test_the_native_vectors_rank_as_the_stand_in_does(store, put, search, embedder) -> None:
