@@ -10,8 +10,10 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
+from edgepersona.graphtable import NO_NODE
 from edgepersona.records import Record
 from edgepersona.store import Store
 from tests.standins import EMBEDDER_HASH, NDIM
@@ -21,12 +23,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def start(path: Path, key: str, first: int, limit_bytes: int = 0) -> subprocess.Popen[str]:
+def start(
+    path: Path, key: str, first: int, limit_bytes: int = 0, program: str = "adder"
+) -> subprocess.Popen[str]:
     def limit() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
 
-    command = [sys.executable, "-m", "tests.crash.adder", str(path), key, str(first)]
+    command = [sys.executable, "-m", f"tests.crash.{program}", str(path), key, str(first)]
     before = limit if limit_bytes else None
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=before)
 
@@ -78,6 +82,37 @@ def test_reopen_after_kill_keeps_every_acknowledged_record(tmp_path: Path, key: 
         after, spin = moments.randrange(2, 40), moments.randrange(100_000)
         said += end_by(process, signal.SIGKILL, after, spin)
         following = check(path, key, said)
+
+
+@pytest.mark.parametrize("key", ["", "a key"])
+def test_after_a_kill_graph_and_tokens_are_of_records_that_are_there(
+    tmp_path: Path, key: str
+) -> None:
+    moments = random.Random(17)
+    path = tmp_path / "profile.db"
+    following = 0
+    for _ in range(6):
+        process = start(path, key, following, program="linked")
+        end_by(process, signal.SIGKILL, moments.randrange(1, 5), moments.randrange(200_000))
+        store = Store.open(path, key=key or None, embedder_hash=EMBEDDER_HASH, ndim=NDIM)
+        assert store.integrity_check() == ()
+        graph, rows = store.load_graph(), store.rows()
+        batches = {int(record.id.split(".")[0]) for record in store.records()}
+        following = 1 + max(batches, default=-1)
+        if graph is not None:
+            assert set(graph.ids.tolist()) <= set(rows.tolist())
+            newer = {row for block, _ in store.vectors(graph.generation) for row in block}
+            assert newer.isdisjoint(graph.ids.tolist())
+            before = np.maximum(np.arange(len(graph.ids)) - 1, 0)[:, None]
+            assert ((graph.links <= before) | (graph.links == NO_NODE)).all()
+        read = {row for block, _, _ in store.tokens("1e" * 32, "text") for row in block.tolist()}
+        assert read <= set(rows.tolist())
+        sql = "SELECT ids, links FROM graph ORDER BY node"
+        found = store._full_text._database.execute(sql).fetchall()
+        ids = np.frombuffer(b"".join(ids for ids, _ in found), "<i8")
+        links = np.frombuffer(b"".join(links for _, links in found), "<u4")
+        assert not np.isin(links, np.flatnonzero(ids == 0)).any()
+        store.close()
 
 
 def test_a_kill_while_a_profile_is_made_leaves_one_that_opens(tmp_path: Path) -> None:

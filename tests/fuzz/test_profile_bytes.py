@@ -9,9 +9,17 @@ import pytest
 
 from edgepersona.errors import ProfileError
 from edgepersona.index import Index
+from edgepersona.ngrams import Ngrams
 from edgepersona.records import Record, checked
 from edgepersona.store import Store
-from tests.standins import EMBEDDER_HASH, NDIM, NumpyVectors, WordEmbedder
+from tests.standins import (
+    EMBEDDER_HASH,
+    NDIM,
+    LetterReader,
+    ListedTokens,
+    NumpyVectors,
+    WordEmbedder,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +34,13 @@ def make(path: Path, key: str | None) -> bytes:
     for i in range(12):
         batch = [checked(Record(f"text {i} {j} " * 9, f"title {j}", "2024")) for j in range(5)]
         store.add(batch, embedder.encode([record.text for record in batch]))
+    index = Index(store, NumpyVectors(NDIM, graph_from=8))
+    index.refresh()
+    index.join()
+    index.close()
+    assert store.load_graph() is not None
+    ngrams = Ngrams(store, ListedTokens(), LetterReader, "text")
+    assert len(ngrams.refresh()) == 60
     store.close()
     return path.read_bytes()
 
@@ -38,7 +53,11 @@ def use(path: Path, key: str | None) -> None:
     query = WordEmbedder().encode(["text"])[0]
     try:
         assert all(isinstance(record, Record) for record in store.records())
-        Index(store, NumpyVectors(NDIM)).search("text 3 title", query, 5)
+        index = Index(store, NumpyVectors(NDIM, graph_from=8))
+        index.search("text 3 title", query, 5)
+        index.join()
+        index.close()
+        Ngrams(store, ListedTokens(), LetterReader, "text").refresh()
         store.integrity_check()
         store.add([checked(Record("new text"))], query.reshape(1, -1))
         store.delete([record.id for record in store.records(limit=2)])

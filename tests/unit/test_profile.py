@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +15,7 @@ from edgepersona.bundle import Bundle, write_manifest
 from edgepersona.errors import BundleError, InputError, ProfileError
 from edgepersona.profile import Profile, embedded_text
 from edgepersona.records import Filter, Record, content_id
-from tests.standins import NDIM, NumpyVectors, WordEmbedder
+from tests.standins import NDIM, LetterReader, ListedTokens, NumpyVectors, WordEmbedder
 from tests.tiny import EMBEDDER, GENERATOR
 
 if TYPE_CHECKING:
@@ -144,6 +146,97 @@ def test_models_are_loaded_once_and_only_when_needed(store) -> None:
         thread.join()
     assert len(profile.search("3", k=8)) == 8
     assert loaded == [1]
+
+
+@pytest.fixture
+def vectors() -> NumpyVectors:
+    return NumpyVectors(NDIM, graph_from=20)
+
+
+@pytest.fixture
+def linking(store, embedder, vectors) -> Profile:
+    """A profile whose vectors are linked from 20 on, with n-grams of letters."""
+    return Profile(
+        store,
+        embedder=lambda: embedder,
+        vectors=lambda ndim: vectors,
+        counts=ListedTokens,
+        reader=LetterReader,
+    )
+
+
+def test_what_is_deleted_or_changed_is_gone_from_memory_at_once(linking, vectors) -> None:
+    linking.add([Record(f"note {i}", f"title {i}", id=f"{i}") for i in range(30)])
+    linking.search("note", k=1)
+    texts, titles = linking._loaded_ngrams("text"), linking._loaded_ngrams("title")
+    assert len(vectors) == len(texts) == len(titles) == 30
+    rows = vectors.ids()
+    assert linking.delete(["3", "5"]) == 2
+    assert vectors.ids().tolist() == [row for row in rows if row not in (rows[3], rows[5])]
+    assert len(texts) == len(titles) == 28
+    before = vectors.added
+    linking.update(Record("another", id="7"))
+    assert vectors.added == before + 1
+    assert len(texts) == len(titles) == 27
+    assert linking._loaded_ngrams("text") is texts
+    assert len(texts) == 28
+    assert len(linking._loaded_ngrams("title")) == 27
+    linking.close()
+
+
+def test_deleting_loads_nothing_that_was_not_needed_yet(linking, vectors, embedder) -> None:
+    linking.add([Record("one", id="1"), Record("two", id="2")])
+    linking.delete(["1"])
+    assert (vectors.added, linking._index, linking._ngrams) == (0, None, {})
+
+
+def test_where_memory_cannot_follow_it_is_let_go_of(linking, vectors, store, monkeypatch) -> None:
+    def damaged(since: int = -1) -> None:
+        raise ProfileError("a vector that has not 32 numbers")
+
+    linking.add([Record("one", id="1"), Record("two", id="2")])
+    linking.search("one")
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "vectors", damaged)
+        assert linking.delete(["1"]) == 1
+    assert linking._index is None
+    assert [hit.record.id for hit in linking.search("one")] == ["2"]
+
+
+def test_closing_ends_the_linking_and_lets_go_of_the_vectors(store, embedder) -> None:
+    made: list[weakref.ref[NumpyVectors]] = []
+
+    def make(ndim: int) -> NumpyVectors:
+        vectors = NumpyVectors(ndim, graph_from=20)
+        made.append(weakref.ref(vectors))
+        return vectors
+
+    profile = Profile(store, embedder=lambda: embedder, vectors=make)
+    profile.add([f"note {i}" for i in range(300)])
+    profile.search("note 3")
+    closing = [threading.Thread(target=profile.close) for _ in range(3)]
+    for thread in closing:
+        thread.start()
+    for thread in closing:
+        thread.join()
+    profile.close()
+    assert [vectors() for vectors in made] == [None]
+    with pytest.raises(ProfileError, match="was closed"):
+        profile.search("note 3")
+
+
+def test_a_closed_profile_is_not_kept_alive_by_its_thread(open_store, embedder) -> None:
+    store = open_store()
+    profile = Profile(
+        store, embedder=lambda: embedder, vectors=lambda n: NumpyVectors(n, graph_from=2)
+    )
+    profile.add([f"note {i}" for i in range(50)])
+    profile.search("note 3")
+    left = weakref.ref(profile._index)
+    profile.close()
+    gc.collect()
+    assert left() is None
+    assert not [t for t in threading.enumerate() if t.name == "edgepersona-linker"]
 
 
 def test_open_takes_a_bundle_or_its_path(tmp_path, bundle) -> None:
