@@ -38,11 +38,6 @@ class Connection:
         self._using = threading.RLock()
         self._unclean = True  # the journal may hold text that a killed process had deleted
 
-    @property
-    def closed(self) -> bool:
-        """Whether ``close`` was called."""
-        return self._database is None
-
     def close(self) -> None:
         """Close the file; a second call does nothing."""
         with self._changing, self._using:

@@ -69,7 +69,7 @@ class Index:
         self._vectors: Vectors | None = vectors
         self._linker: Linker | None = Linker(_GraphWork(self, store, vectors))
         self._generation = -1
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may close what it interrupts
 
     def close(self) -> None:
         """Stop linking and let go of the vectors; a second call does no harm."""

@@ -49,7 +49,7 @@ class Linker:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may close what it interrupts
         self._thread: threading.Thread | None = None
         self._wanted = False
         self._stop = threading.Event()

@@ -57,7 +57,7 @@ class Ngrams:
         self._field = field
         self._generation = -1
         self._held: list[NDArray[np.int64]] = []
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may close what it interrupts
 
     def close(self) -> None:
         """Let go of the counts; a second call does no harm."""

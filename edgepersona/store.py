@@ -98,8 +98,7 @@ class Store:
     def close(self) -> None:
         """Close the file; a second call does nothing."""
         try:
-            if not self._connection.closed:
-                self._try_to_sweep()
+            self._try_to_sweep()
         finally:
             self._connection.close()
 
@@ -392,7 +391,7 @@ class Store:
 
     def _try_to_sweep(self) -> None:
         """Sweep the graph if that takes no waiting; what stands in the way, others report."""
-        with self._connection.impatient(), contextlib.suppress(ProfileError):
+        with contextlib.suppress(ProfileError), self._connection.impatient():
             if self._graph.loose():
                 with self._connection.writing("change"):
                     self._graph.sweep()
