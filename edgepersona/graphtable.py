@@ -88,17 +88,23 @@ class GraphTable:
 
     def empty(self, rows: Iterable[int]) -> None:
         """Empty the nodes of these rows; ``sweep`` then takes out the links to them."""
+        gone = np.unique(np.fromiter(rows, dtype=np.int64))
         emptied = 0
         try:
-            for row in rows:
-                for chunk in self._select("WHERE first <= ? ORDER BY first DESC LIMIT 1", row):
+            while len(gone):
+                first = int(gone[0])
+                sql = "SELECT min(first) FROM graph WHERE first > ?"
+                following = self._database.execute(sql, (first,)).get
+                end = len(gone) if following is None else int(np.searchsorted(gone, following))
+                for chunk in self._select("WHERE first <= ? ORDER BY first DESC LIMIT 1", first):
                     ids, links = chunk.arrays()
-                    mine = ids == row
+                    mine = np.isin(ids, gone[:end])
                     if mine.any():
                         ids[mine] = EMPTY
                         links[mine] = NO_NODE
                         self._rewrite(chunk, ids, links)
-                        emptied += 1
+                        emptied += int(np.count_nonzero(mine))
+                gone = gone[end:]
         except _Unfit:
             self.drop()
         else:

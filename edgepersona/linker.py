@@ -13,6 +13,7 @@ from edgepersona.errors import EdgePersonaError, InputError
 if TYPE_CHECKING:
     from edgepersona.graphtable import Graph
 
+# Errors go there as text: a handler that keeps one would keep the vectors in its frames.
 _log = logging.getLogger(__name__)
 
 _SLICE_S = 0.03
@@ -113,9 +114,9 @@ class Linker:
         try:
             graph = self._work.take_over()
         except InputError as error:
-            _log.warning("the saved graph of vectors is damaged, and made anew: %s", error)
+            _log.warning("the saved graph of vectors is damaged, and made anew: %s", str(error))
         except EdgePersonaError as error:
-            _log.warning("the graph of vectors was not read, and is made anew: %s", error)
+            _log.warning("the graph of vectors was not read, and is made anew: %s", str(error))
         else:
             if graph is not None:
                 with self._lock:
@@ -148,7 +149,7 @@ class Linker:
             for _ in range(_TRIES):
                 graph = graph or self._work.keep()
         except EdgePersonaError as error:
-            _log.warning("the graph of vectors was not saved: %s", error)
+            _log.warning("the graph of vectors was not saved: %s", str(error))
         with self._lock:
             if graph is None:
                 self._tried = self._unsaved

@@ -81,6 +81,7 @@ class Profile:
         self._index: Index | None = None
         self._ngrams: dict[Field, Ngrams] = {}
         self._lock = threading.RLock()
+        self._closing = threading.RLock()
 
     @classmethod
     def open(
@@ -128,10 +129,11 @@ class Profile:
 
         Vectors that are being linked in the background are linked on when it is next opened.
         """
-        try:
-            self._let_go()
-        finally:
-            self._store.close()
+        with self._closing:  # the file stays open for a graph that is being saved
+            try:
+                self._let_go()
+            finally:
+                self._store.close()
 
     def __len__(self) -> int:
         return self._store.count()
@@ -240,7 +242,7 @@ class Profile:
             for model in ngrams.values():
                 model.forget()
         except EdgePersonaError as error:
-            _log.warning("vectors and n-grams are loaded again: %s", error)
+            _log.warning("vectors and n-grams are loaded again: %s", str(error))
             self._let_go()
 
     def _let_go(self) -> None:
