@@ -10,11 +10,12 @@ import apsw
 from edgepersona.database import TOKENIZER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from edgepersona.records import Record
 
 _MAX_TERMS = 64
+_REBUILD = 50
 
 
 class Matches(NamedTuple):
@@ -48,7 +49,19 @@ class FullText:
             (row, old.title, old.text),
         )
 
-    def forget(self, removed: Sequence[Record]) -> None:
+    def take_out(self, removed: Mapping[int, Record], left: int) -> None:
+        """Take out the records that were ``removed`` from their table; ``left`` are still there.
+
+        FTS5 takes one record's words out about as fast as it takes in fifty records.
+        """
+        if _REBUILD * len(removed) > left:
+            self._rebuild()
+            return
+        for row, old in removed.items():
+            self.remove(row, old)
+        self.forget(removed.values())
+
+    def forget(self, removed: Collection[Record]) -> None:
         """Rebuild the index where it still spells a word that is gone with ``removed``.
 
         FTS5 takes the words of a deleted row out of its pages, but what separates the pages is
@@ -65,7 +78,7 @@ class FullText:
         for start in starts:
             living: Any = self._database.execute(sql, (start,)).get
             if living is None or not living.startswith(start):
-                self._database.execute("INSERT INTO record_fts (record_fts) VALUES ('rebuild')")
+                self._rebuild()
                 return
 
     def match(
@@ -97,6 +110,9 @@ class FullText:
         self._database.execute(
             "INSERT INTO record_fts (record_fts, rank) VALUES ('integrity-check', 1)"
         )
+
+    def _rebuild(self) -> None:
+        self._database.execute("INSERT INTO record_fts (record_fts) VALUES ('rebuild')")
 
     def _words(self, text: str) -> list[str]:
         """Return the words of ``text`` as the index has them, each once."""

@@ -154,28 +154,23 @@ class Store:
 
         Their bytes are overwritten in the file, and the journal is emptied.
         """
-        rows, deleted = [], []
         generation = -1
-        with self._connection.writing("delete"):
-            for name in ids:
-                found = self._records.find(name)
-                if found is not None:
-                    row, old = found
-                    self._full_text.remove(row, old)
+        with self._connection.writing("delete") as database:
+            deleted = dict(filter(None, map(self._records.find, ids)))
+            if deleted:
+                left = self._count(database) - len(deleted)
+                for row in deleted:
                     self._vectors.remove(row)
                     self._tokens.remove(row)
                     self._records.remove(row)
-                    rows.append(row)
-                    deleted.append(old)
-            if deleted:
                 generation = self._meta.advance()
-                self._full_text.forget(deleted)
-                self._graph.empty(rows)
+                self._full_text.take_out(deleted, left)
+                self._graph.empty(deleted)
                 if self._graph.loose():
                     self._graph.sweep()
                 self._connection.soil()
         if deleted:
-            self._changed(generation, more=-len(deleted), gone=tuple(rows))
+            self._changed(generation, more=-len(deleted), gone=tuple(deleted))
         self._connection.scrub()
         return len(deleted)
 

@@ -351,7 +351,8 @@ def test_no_page_boundary_of_the_full_text_index_spells_a_deleted_word(store, em
     words = ["".join(word) for word in random.choice(list("abcdefgh"), (6000, 8))]
     records = [Record(" ".join(words[i : i + 10]), id=f"{i}") for i in range(0, 6000, 10)]
     put(store, embedder, *records)
-    store.delete([record.id for record in records[::2]])
+    for at in range(0, 600, 12):  # few at a time: of many, the index is rebuilt anyway
+        store.delete([record.id for record in records[at : at + 12 : 2]])
     left = {word for record in records[1::2] for word in record.text.split()}
     found = store._full_text._database.execute(
         "SELECT CAST(term AS TEXT) FROM record_fts_idx"
