@@ -81,7 +81,7 @@ py::array_t<std::int64_t> ids_of(const VectorIndex& index) {
 }
 
 std::size_t link(VectorIndex& index, py::ssize_t count) {
-    if (count < 1) throw InvalidInput("count is " + std::to_string(count) + ", expected 1 or more");
+    if (count < 0) throw InvalidInput("count is " + std::to_string(count) + ", expected 0 or more");
     py::gil_scoped_release unlocked;
     return index.link(static_cast<std::size_t>(count));
 }
@@ -155,8 +155,8 @@ void register_vector_index(py::module_& module) {
              "k' is k, or the number of candidates where that is smaller. A search among `ids`,\n"
              "and an `exact` one, scans.")
         .def("link", &link, py::arg("count"),
-             "Link up to `count` rows into the graph, or sketch them; return how many are left, 0\n"
-             "where there is nothing to do. Searches go on meanwhile.")
+             "Link up to `count` rows into the graph, or sketch them, none for 0; return how many are\n"
+             "left, 0 where there is nothing to do. Searches go on meanwhile.")
         .def("graph", &graph,
              "Return (ids int64 (n,), links uint32 (n, width), search width) to be saved: nodes by\n"
              "rising id, their neighbours by node number, padded with 2^32 - 1. Empty where\n"

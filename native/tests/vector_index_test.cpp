@@ -175,6 +175,8 @@ TEST(few_rows_are_not_linked) {
 
 TEST(many_rows_are_linked_step_by_step_and_then_walked) {
     Linked many;
+    CHECK(many.index.link(0) == kMany);
+    CHECK(many.index.graph().ids.empty());
     std::size_t left = many.index.link(100), before = kMany;
     while (left > 0) {
         CHECK(left <= before);

@@ -392,7 +392,7 @@ def test_what_is_no_graph_is_refused():
         with pytest.raises(InputError):
             index.load_graph(*bad)
     with pytest.raises(InputError):
-        index.link(0)
+        index.link(-1)
     index.load_graph(np.arange(3), links, 64)
     assert index.search_width == 64
 

@@ -74,8 +74,8 @@ class VectorIndex {
     Hits search(Span<float> queries, std::size_t k, const Span<std::int64_t>* only = nullptr,
                 bool exact = false) const;
 
-    // Links up to `count` rows into the graph, or sketches them; returns how many are left, 0 where
-    // there is nothing to do.
+    // Links up to `count` rows into the graph, or sketches them, none for 0; returns how many are
+    // left, 0 where there is nothing to do. A query measured counts as a row.
     std::size_t link(std::size_t count);
     // The width of a search's walk through the graph; 0: searches do not walk.
     std::size_t search_width() const;
