@@ -182,6 +182,8 @@ class _GraphWork:
         with index._lock:  # whoever changes the vectors holds it
             if index._generation != before:
                 return None
+        if not len(ids) and self._vectors.link(0):
+            return None  # one in the making, and no use yet: that on disk is better
         graph = Graph(ids, links, search_width, before)
         return graph if self._store.save_graph(graph) else None
 

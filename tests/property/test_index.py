@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -145,6 +144,4 @@ STEADY = settings(
 )
 IndexMachine.TestCase.settings = NativeMachine.TestCase.settings = STEADY
 test_an_index_equals_a_scan = IndexMachine.TestCase
-test_a_native_index_equals_a_scan = pytest.mark.skipif(
-    not hasattr(_native.VectorIndex, "link"), reason="the native core links no graph"
-)(NativeMachine.TestCase)
+test_a_native_index_equals_a_scan = NativeMachine.TestCase

@@ -366,8 +366,6 @@ def test_a_full_disk_keeps_the_graph_out_and_the_search_going(
 
 def test_the_native_vectors_rank_as_the_stand_in_does(store, put, search, embedder) -> None:
     native = pytest.importorskip("edgepersona._native").VectorIndex(NDIM)
-    if not hasattr(native, "link"):
-        pytest.skip("the native core links no graph")
     among = Index(store, native)
     for turn in range(3):
         put(*[Record(f"tea boat {i % 7} dawn {i}", id=f"{turn}.{i}") for i in range(60)])
