@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -13,11 +14,13 @@ from edgepersona.linker import Linker
 from edgepersona.records import Filter, Hit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from edgepersona.store import Store
+
+    _Block = tuple[NDArray[np.int64], NDArray[np.float16]]
 
 _ALL = Filter()
 
@@ -139,7 +142,7 @@ class Index:
         gone = self._store.gone(self._generation, generation)
         if gone:
             changed += vectors.remove(np.array(gone, dtype=np.int64))
-        for rows, block in self._store.vectors(since=self._generation):
+        for rows, block in _read_ahead(self._store.vectors(since=self._generation)):
             vectors.add(rows, block)
             changed += len(rows)
         if len(vectors) != self._store.count():
@@ -210,3 +213,28 @@ def _near(
         return []
     ids, _ = vectors.search(vector.reshape(1, -1), depth, rows)
     return [int(row) for row in ids[0]]
+
+
+def _read_ahead(blocks: Iterator[_Block]) -> Iterator[_Block]:
+    """Yield the blocks, the next one being read while one is taken in.
+
+    SQLite and the native core share the time of an opening about evenly. Of a few rows there is
+    one block, and no thread is started for them.
+    """
+    first = next(blocks, None)
+    if first is None:
+        return
+    yield first
+    block = next(blocks, None)
+    if block is None:
+        return
+    with ThreadPoolExecutor(1, "edgepersona-reader") as reader:
+        while block is not None:
+            try:
+                coming = reader.submit(next, blocks, None)
+            except RuntimeError:  # the interpreter is ending, and starts no thread any more
+                yield block
+                yield from blocks
+                return
+            yield block
+            block = coming.result()

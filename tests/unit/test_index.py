@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import weakref
 
@@ -129,6 +131,41 @@ def test_a_row_used_again_gets_its_new_vector(store, put, search, vectors) -> No
     put(Record("third", id="c"))
     assert search("third")[0] == "c"
     assert len(vectors) == 2
+
+
+def test_a_large_store_is_read_ahead_whole(store, index, vectors) -> None:
+    batch = [Record(f"text {i}", id=f"{i}") for i in range(3000)]
+    made = np.random.default_rng(0).normal(size=(3000, NDIM)).astype(np.float32)
+    store.add(batch, made)
+    index.refresh()
+    assert vectors.ids().tolist() == store.rows().tolist()
+    np.testing.assert_array_equal(vectors._vectors[2999], made[2998].astype(np.float16))
+
+
+def test_a_damaged_vector_is_named_and_the_next_search_tries_again(store, index, vectors) -> None:
+    store.add([Record(f"{i}", id=f"{i}") for i in range(3000)], np.ones((3000, NDIM), np.float32))
+    database = store._full_text._database
+    database.execute("UPDATE vector SET data = x'00' WHERE row = 2500")
+    for _ in range(2):
+        with pytest.raises(ProfileError, match="a vector that has not"):
+            index.refresh()
+    database.execute("UPDATE vector SET data = (SELECT data FROM vector) WHERE row = 2500")
+    index.refresh()
+    assert len(vectors) == 3000
+
+
+def test_a_large_store_can_still_be_read_while_the_interpreter_ends(store, tmp_path) -> None:
+    store.add([Record(f"{i}", id=f"{i}") for i in range(3000)], np.ones((3000, NDIM), np.float32))
+    code = (
+        "import atexit, sys\nfrom pathlib import Path\nfrom edgepersona.index import Index\n"
+        "from edgepersona.store import Store\nfrom tests.standins import NDIM, NumpyVectors\n"
+        "index = Index(Store.open(Path(sys.argv[1]), embedder_hash=None, ndim=None),"
+        " NumpyVectors(NDIM, graph_from=20))\n"
+        "atexit.register(lambda: print(len(index.refresh())))"
+    )
+    command = [sys.executable, "-c", code, tmp_path / "profile.db"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("3000\n", "")
 
 
 def test_another_stores_changes_are_noticed(open_store, put, search, embedder) -> None:
