@@ -416,9 +416,11 @@ std::size_t VectorIndex::search_depth() const {
 }
 
 std::size_t VectorIndex::link(std::size_t count) {
-    std::lock_guard only_one(linking_);
-    for (; count > 0; --count) {
-        if (!link_one()) return 0;
+    if (count > 0) {
+        std::lock_guard only_one(linking_);
+        for (; count > 0; --count) {
+            if (!link_one()) return 0;
+        }
     }
     std::shared_lock lock(mutex_);
     return left_to_link();
@@ -457,7 +459,7 @@ bool VectorIndex::link_one() {
     }
     if (grew_since_tuned(graph_->size(), unlinked_.empty())) {
         reading.unlock();
-        tune_graph();
+        if (!sample_more()) tune_graph();
         return true;
     }
     const std::uint64_t epoch = epoch_;
@@ -473,6 +475,7 @@ bool VectorIndex::link_one() {
 bool VectorIndex::start_graph() {
     std::unique_lock lock(mutex_);
     if (graph_ || !wants_links()) return true;
+    sample_ = Sample();
     auto graph = std::make_unique<Graph>(rows_);
     graph->reserve(rows_.size());
     vacant_.reserve(rows_.size());
@@ -480,7 +483,7 @@ bool VectorIndex::start_graph() {
     std::iota(all.rbegin(), all.rend(), 0);  // taken from the end
     unlinked_ = std::move(all);
     graph_ = std::move(graph);
-    tuned_at_ = graph_from_ / 4;
+    tuned_at_ = std::max<std::size_t>(graph_from_ / 4, 64);
     return true;
 }
 
@@ -492,14 +495,15 @@ bool VectorIndex::sketch_some() {
     while (sketch_->size() < end) sketch_->write(sketch_->size());
     const bool measure = end == rows_.size() && grew_since_tuned(end, true);
     lock.unlock();
-    if (measure) tune_sketch();
+    if (measure && !sample_more()) tune_sketch();
     return true;
 }
 
 // Finds the narrowest walk that finds what a scan finds, or nearly. Where that would read about as
 // much as the scan, the graph goes, and rows are sketched.
 void VectorIndex::tune_graph() {
-    const Sample sample = sampled();
+    const Sample sample = std::move(sample_);
+    sample_ = Sample();
     std::size_t width = 0;
     for (const std::size_t candidate : kWidths) {
         const Walked walked = try_width(sample, candidate);
@@ -525,7 +529,8 @@ void VectorIndex::tune_graph() {
 
 // Finds how many rows picked by their sketches hold what a scan finds, or nearly.
 void VectorIndex::tune_sketch() {
-    const Sample sample = sampled();
+    const Sample sample = std::move(sample_);
+    sample_ = Sample();
     std::size_t depth = 0;
     for (const std::size_t candidate : kDepths) {
         if (candidate * kRowsPerScored > sample.rows) break;
@@ -541,28 +546,27 @@ void VectorIndex::tune_sketch() {
     if (depth == 0) sketch_.reset();
 }
 
-// Queries, and what a scan finds for them: among the linked rows where there is a graph.
-VectorIndex::Sample VectorIndex::sampled() const {
-    Sample sample;
+// Adds a query, and what a scan finds for it among the rows of graph or sketch; false once there
+// are enough.
+bool VectorIndex::sample_more() {
+    const std::size_t number = sample_.queries.size();
+    if (number == kSamples) return false;
+    std::shared_lock lock(mutex_);
     std::vector<Row> rows;
-    std::vector<float> values(ndim_);
-    for (std::size_t i = 0; i < kSamples; ++i) {
-        std::shared_lock lock(mutex_);
-        rows.clear();
-        for (std::size_t row = 0; row < rows_.size(); ++row) {
-            if (!graph_ || graph_->linked(row)) rows.push_back(static_cast<Row>(row));
-        }
-        if (rows.empty()) break;
-        rows_.read(rows[i * 0x9e3779b97f4a7c15U % rows.size()], values.data());
-        add_noise(values, kSampleCosine, i);
-        sample.queries.emplace_back(values.data(), rows_);
-        Best best(*this, std::min(kSampleK, rows.size()));
-        scan({&sample.queries.back(), 1}, rows.data(), rows.size(), &best);
-        sample.truth.emplace_back();
-        for (const Scored& hit : best.sorted()) sample.truth.back().push_back(hit.id);
-        sample.rows = rows.size();
+    for (std::size_t row = 0; row < rows_.size(); ++row) {
+        if (graph_ ? graph_->linked(row) : !rows_.vacant(row)) rows.push_back(static_cast<Row>(row));
     }
-    return sample;
+    if (rows.empty()) return false;
+    std::vector<float> values(ndim_);
+    rows_.read(rows[number * 0x9e3779b97f4a7c15U % rows.size()], values.data());
+    add_noise(values, kSampleCosine, number);
+    sample_.queries.emplace_back(values.data(), rows_);
+    Best best(*this, std::min(kSampleK, rows.size()));
+    scan({&sample_.queries.back(), 1}, rows.data(), rows.size(), &best);
+    sample_.truth.emplace_back();
+    for (const Scored& hit : best.sorted()) sample_.truth.back().push_back(hit.id);
+    sample_.rows = rows.size();
+    return true;
 }
 
 VectorIndex::Walked VectorIndex::try_width(const Sample& sample, std::size_t width) const {

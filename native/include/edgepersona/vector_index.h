@@ -115,7 +115,7 @@ class VectorIndex {
 
     std::size_t left_to_link() const;
     bool grew_since_tuned(std::size_t size, bool whole) const;
-    Sample sampled() const;
+    bool sample_more();
     Walked try_width(const Sample& sample, std::size_t width) const;
     double try_depth(const Sample& sample, std::size_t depth) const;
     bool link_one();
@@ -132,6 +132,7 @@ class VectorIndex {
     IdMap map_;
 
     std::mutex linking_;  // one thread links at a time
+    Sample sample_;       // of that thread: a query a step, so that no step is long
     std::unique_ptr<Graph> graph_;
     std::vector<Row> vacant_;   // rows to be used again; none without a graph
     std::vector<Row> unlinked_;  // rows that the graph lacks, where there is one
