@@ -394,7 +394,9 @@ void VectorIndex::scan(Span<Query> queries, const Row* rows, std::size_t count,
 void VectorIndex::walk(const Query& query, std::size_t width, Best& best) const {
     static thread_local std::vector<Graph::Near> found;
     graph_->search(query.codes(), width, found);
-    for (const Graph::Near& near : found) best.offer(query, near.row);
+    for (const Graph::Near& near : found) {
+        if (best.may_take(query.at_most(near.score, rows_, near.row))) best.offer(query, near.row);
+    }
 }
 
 bool VectorIndex::walks() const {

@@ -23,6 +23,11 @@ class Query {
         return step * (scale_ * static_cast<float>(sum) + error_) + slack * norm_;
     }
 
+    // The same of a row whose step times its sum is `scaled`.
+    float at_most(float scaled, const RowStore& rows, std::size_t row) const {
+        return scale_ * scaled + rows.step(row) * error_ + rows.slack(row) * norm_;
+    }
+
     float score(const RowStore& rows, std::size_t row) const {
         return rows.step(row) * kernels().dot_whole(rows.high(row), rows.low(row),
                                                     values_.at<float>(), rows.stride());
