@@ -9,9 +9,8 @@ Query::Query(const float* values, const RowStore& rows)
     : codes_(rows.stride() * sizeof(std::int16_t)), values_(rows.stride() * sizeof(float)) {
     const std::size_t ndim = rows.ndim();
     std::copy_n(values, ndim, values_.at<float>());
-    float largest = 0.0F;
-    for (std::size_t i = 0; i < ndim; ++i) largest = std::max(largest, std::fabs(values[i]));
-    if (largest < 1e-30F) largest = 1e-30F;  // all codes 0, and the error says so
+    // Of smaller values all codes are 0, and the error says so.
+    const float largest = std::max(kernels().largest(values, ndim), 1e-30F);
     const double unit = static_cast<double>(largest) / rows.largest_code();
     auto* codes = codes_.at<std::int16_t>();
     double squares = 0, errors = 0;

@@ -65,19 +65,19 @@ void RowStore::enlarge(Slab& slab, std::size_t rows) {
 }
 
 void RowStore::write(std::size_t row, const float* values) noexcept {
-    float largest = 0.0F;
-    for (std::size_t i = 0; i < ndim_; ++i) largest = std::max(largest, std::fabs(values[i]));
-    clear(row);
-    if (largest < kTiny) return;
+    const float largest = kernels().largest(values, ndim_);
     const Slab& to = slab(row);
-    std::int8_t* high = to.high + within(row) * stride_;
-    std::int8_t* low = to.low + within(row) * stride_;
-    kernels().split(values, ndim_, static_cast<float>(kLargestWhole) / largest, high, low);
-    double squares = 0;
-    for (std::size_t i = 0; i < ndim_; ++i) squares += low[i] * low[i];
+    const std::size_t i = within(row);
+    if (largest < kTiny) {
+        clear(row);
+        return;
+    }
     const float step = largest / static_cast<float>(kLargestWhole);
-    to.steps[within(row)] = step;
-    to.slacks[within(row)] = step * static_cast<float>(std::sqrt(squares) * (1 + 1e-6));
+    const std::int32_t squares =
+        kernels().split(values, ndim_, static_cast<float>(kLargestWhole) / largest,
+                        to.high + i * stride_, to.low + i * stride_);
+    to.steps[i] = step;
+    to.slacks[i] = step * static_cast<float>(std::sqrt(squares) * (1 + 1e-6));
 }
 
 void RowStore::read(std::size_t row, float* values) const noexcept {

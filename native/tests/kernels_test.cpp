@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <random>
 
 #include "check.h"
@@ -92,7 +93,9 @@ TEST(values_are_split_to_the_nearest_whole_number_and_joined_again) {
         const float inverse = 20000.0F;
         std::vector<std::int8_t> high(count + 1, 77), low(count + 1, 77);
         std::vector<std::int16_t> joined(count), shifted(count);
-        kernels().split(values.data(), count, inverse, high.data(), low.data());
+        const std::int32_t squares =
+            kernels().split(values.data(), count, inverse, high.data(), low.data());
+        CHECK(squares == std::inner_product(low.begin(), low.end() - 1, low.begin(), 0));
         kernels().join(high.data(), low.data(), count, 0, joined.data());
         kernels().join(high.data(), low.data(), count, 3, shifted.data());
         for (std::size_t i = 0; i < count; ++i) {
@@ -107,6 +110,19 @@ TEST(values_are_split_to_the_nearest_whole_number_and_joined_again) {
     kernels().split(edges, 3, kLargestWhole, high, low);
     CHECK(high[0] == 127 && low[0] == 0 && high[1] == -127 && low[1] == 0);
     CHECK(high[2] == 0 && low[2] == 0);
+}
+
+TEST(the_largest_magnitude_is_found_at_any_place) {
+    for (std::size_t count = 0; count < 70; ++count) {
+        std::vector<float> values(count + 1, -0.25F);
+        values[count] = 9.0F;  // beyond the end
+        CHECK(kernels().largest(values.data(), count) == (count == 0 ? 0.0F : 0.25F));
+        for (std::size_t i = 0; i < count; ++i) {
+            values[i] = -3.5F;
+            CHECK(kernels().largest(values.data(), count) == 3.5F);
+            values[i] = 1e-44F;
+        }
+    }
 }
 
 TEST(the_float_product_takes_any_length) {

@@ -30,10 +30,13 @@ struct Kernels {
     // The sum of query[i] * (256 * high[i] + low[i]); stride and alignment as above.
     float (*dot_whole)(const std::int8_t* high, const std::int8_t* low, const float* query,
                        std::size_t stride);
+    // The largest magnitude among finite values; 0 of none.
+    float (*largest)(const float* values, std::size_t count);
     // 256 * high[i] + low[i] = values[i] * inverse, rounded to nearest; low in [-128, 127].
-    // The products lie within +-kLargestWhole.
-    void (*split)(const float* values, std::size_t count, float inverse, std::int8_t* high,
-                  std::int8_t* low);
+    // The products lie within +-kLargestWhole. Returns the sum of the squares of low, for up to
+    // 65536 values.
+    std::int32_t (*split)(const float* values, std::size_t count, float inverse,
+                          std::int8_t* high, std::int8_t* low);
     // codes[i] = (256 * high[i] + low[i]) >> shift.
     void (*join)(const std::int8_t* high, const std::int8_t* low, std::size_t count, int shift,
                  std::int16_t* codes);
