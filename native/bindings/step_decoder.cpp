@@ -172,8 +172,8 @@ void step(Decoder& decoder, const Cache& cache, const py::object& embedding, std
 }  // namespace
 
 void register_step_decoder(py::module_& module) {
-    py::class_<Cache>(module, "StepCache").def(py::init<const py::list&, const py::list&>(), py::arg("keys"),
-                                               py::arg("values"));
+    py::class_<Cache>(module, "StepCache")
+        .def(py::init<const py::list&, const py::list&>(), py::arg("keys"), py::arg("values"));
     py::class_<Decoder>(module, "StepDecoder")
         .def(py::init<const py::dict&, std::size_t, std::size_t, std::size_t, float, std::size_t>(),
              py::arg("weights"), py::kw_only(), py::arg("heads"), py::arg("kv_heads"),

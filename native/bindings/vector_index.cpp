@@ -155,8 +155,8 @@ void register_vector_index(py::module_& module) {
              "k' is k, or the number of candidates where that is smaller. A search among `ids`,\n"
              "and an `exact` one, scans.")
         .def("link", &link, py::arg("count"),
-             "Link up to `count` rows into the graph, or sketch them, none for 0; return how many are\n"
-             "left, 0 where there is nothing to do. Searches go on meanwhile.")
+             "Link up to `count` rows into the graph, or sketch them, none for 0; return how many\n"
+             "are left, 0 where there is nothing to do. Searches go on meanwhile.")
         .def("graph", &graph,
              "Return (ids int64 (n,), links uint32 (n, width), search width) to be saved: nodes by\n"
              "rising id, their neighbours by node number, padded with 2^32 - 1. Empty where\n"

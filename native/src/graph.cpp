@@ -159,7 +159,8 @@ void Graph::mark(Row row, bool linked) {
         if (entries_.empty() && other != linked_.end()) {
             entries_.push_back(static_cast<Row>(other - linked_.begin()));
         }
-    } else if (entries_.empty() || (mixed(row) <= kEntryShare && place - entries_.begin() < kEntries)) {
+    } else if (entries_.empty() ||
+               (mixed(row) <= kEntryShare && place - entries_.begin() < kEntries)) {
         entries_.insert(place, row);
         if (static_cast<std::ptrdiff_t>(entries_.size()) > kEntries) entries_.pop_back();
     }

@@ -158,8 +158,8 @@ EP_TARGET float dot(const float* a, const float* b, std::size_t count) {
 }  // namespace
 
 const Kernels* avx2_kernels() {
-    static const Kernels set{"avx2", dot_codes, dot_whole, largest_magnitude, split_values, join_codes, widen,
-                             sketch, dot};
+    static const Kernels set{"avx2", dot_codes, dot_whole, largest_magnitude, split_values,
+                             join_codes, widen, sketch, dot};
     return &set;
 }
 

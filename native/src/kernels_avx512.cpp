@@ -139,8 +139,8 @@ EP_TARGET float dot(const float* a, const float* b, std::size_t count) {
 }  // namespace
 
 const Kernels* avx512_kernels() {
-    static const Kernels set{"avx512", dot_codes, dot_whole, largest_magnitude, split_values, join_codes, widen,
-                             sketch, dot};
+    static const Kernels set{"avx512", dot_codes, dot_whole, largest_magnitude, split_values,
+                             join_codes, widen, sketch, dot};
     return &set;
 }
 

@@ -80,8 +80,8 @@ float dot(const float* a, const float* b, std::size_t count) {
 }  // namespace
 
 const Kernels* baseline_kernels() {
-    static const Kernels set{"baseline", dot_codes, dot_whole, largest_magnitude, split_values, join_codes, widen,
-                             nullptr, dot};
+    static const Kernels set{"baseline", dot_codes, dot_whole, largest_magnitude, split_values,
+                             join_codes, widen, nullptr, dot};
     return &set;
 }
 

@@ -556,7 +556,8 @@ bool VectorIndex::sample_more() {
     std::shared_lock lock(mutex_);
     std::vector<Row> rows;
     for (std::size_t row = 0; row < rows_.size(); ++row) {
-        if (graph_ ? graph_->linked(row) : !rows_.vacant(row)) rows.push_back(static_cast<Row>(row));
+        const bool counts = graph_ ? graph_->linked(row) : !rows_.vacant(row);
+        if (counts) rows.push_back(static_cast<Row>(row));
     }
     if (rows.empty()) return false;
     std::vector<float> values(ndim_);

@@ -1,4 +1,4 @@
-// The inner loops of the search, compiled for several instruction sets and chosen once, at first use.
+// The inner loops of the search, compiled for several instruction sets, chosen once, at first use.
 //
 // Every set gives a row the same score wherever it stands and whatever is scored beside it:
 // equal vectors tie exactly. Sets may differ from each other in the last bits.

@@ -1,4 +1,4 @@
-// A query made ready for rows of a RowStore: in whole numbers for the scan, in floats for rescoring.
+// A query made ready for a RowStore: in whole numbers for the scan, in floats for rescoring.
 #pragma once
 
 #include <cstddef>

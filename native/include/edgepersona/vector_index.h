@@ -11,9 +11,9 @@
 //
 // A search is an exact scan: over the rows' upper halves, with what their rounding can hide at most
 // added, and over both halves where that could be among the best. From `graph_from` rows on, `link`
-// builds a graph, and measures how wide a walk finds what a scan finds. Once every row is linked, and
-// if such a walk is the shorter way, searches take it. Where it is not, as among random vectors, it
-// makes a sketch instead, and measures how many rows picked by that hold what a scan finds.
+// builds a graph, and measures how wide a walk finds what a scan finds. Once every row is linked,
+// and if such a walk is the shorter way, searches take it. Where it is not, as among random vectors,
+// it makes a sketch instead, and measures how many rows picked by that hold what a scan finds.
 // Scores are exact in any case. A call that throws changed nothing; InvalidInput for what cannot be
 // used.
 #pragma once
