@@ -15,8 +15,8 @@
 namespace edgepersona {
 
 // ids are within 0 to vocab - 1, probs within 0 to 1 and at most 1 together, weight from 0 to less
-// than 1; no logit is NaN or +infinity, and not all are -infinity. Throws InvalidInput, and then changed nothing.
-// An id that is given twice gets the sum of its probs.
+// than 1; no logit is NaN or +infinity, and not all are -infinity. Throws InvalidInput, and then
+// changed nothing. An id that is given twice gets the sum of its probs.
 void mix(float* logits, std::size_t vocab, Span<std::int64_t> ids, Span<float> probs,
          float weight);
 
