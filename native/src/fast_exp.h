@@ -18,7 +18,9 @@ EP_TARGET inline float exp_within(float x) {
     p = p * r + 1.6666665459e-1F;
     p = p * r + 5.0000001201e-1F;
     p = p * r * r + r + 1.0F;
-    const std::int32_t bits = (static_cast<std::int32_t>(n) + 127) << 23;
+    std::uint32_t bits;  // n is in the last bits of the sum: no integer is what is not a number
+    __builtin_memcpy(&bits, &shifted, sizeof bits);
+    bits = (bits + 127U) << 23;
     float power;
     __builtin_memcpy(&power, &bits, sizeof power);
     return p * power;

@@ -12,15 +12,18 @@ namespace {
 
 constexpr std::size_t kChunk = 32;  // rows taken at a time: a few microseconds of reading
 constexpr std::size_t kMost = 1 << 20;  // heads, or values in one: their products do not overflow
+constexpr std::size_t kLongestBlock = 1 << 16;  // its sum of 8-bit products fits 32 bits
 
 void check_matrix(const BlockMatrix& matrix, std::size_t rows, std::size_t columns,
                   const char* name) {
-    const bool block_fits = matrix.rows.block != 0 && matrix.rows.block % 64 == 0;
+    const bool block_fits = matrix.rows.block != 0 && matrix.rows.block % 64 == 0 &&
+                            matrix.rows.block <= kLongestBlock;
     const bool columns_fit = block_fits && matrix.rows.blocks == (columns + matrix.rows.block - 1) /
                                                                       matrix.rows.block;
     if (matrix.count == rows && columns_fit) return;
     throw InvalidInput(std::string(name) + " is not a matrix of " + std::to_string(rows) + " by " +
-                       std::to_string(columns) + " in blocks of a multiple of 64");
+                       std::to_string(columns) + " in blocks of a multiple of 64, at most " +
+                       std::to_string(kLongestBlock));
 }
 
 // Rotates pairs (i, i + half) of one head (RoFormer, Su et al. 2021).
@@ -50,7 +53,8 @@ StepDecoder::StepDecoder(StepModel model, std::size_t threads)
         throw InvalidInput("a model has layers, and at most " + std::to_string(kMost) +
                            " heads and values in one");
     }
-    if (m.kv_heads == 0 || m.heads % m.kv_heads != 0 || m.head_dim % 16 != 0) {
+    if (m.kv_heads == 0 || m.heads % m.kv_heads != 0 || m.head_dim == 0 ||
+        m.head_dim % 16 != 0) {
         throw InvalidInput("heads must be a multiple of kv_heads, and head_dim of 16");
     }
     const std::size_t query = m.heads * m.head_dim, key = m.kv_heads * m.head_dim;

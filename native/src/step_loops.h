@@ -6,25 +6,34 @@
 namespace edgepersona {
 namespace {
 
+inline std::uint32_t bits_of(float x) {
+    std::uint32_t bits;
+    __builtin_memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
 EP_TARGET void round_blocks(const float* x, std::size_t count, std::size_t block,
                             RoundedVector to) {
-    constexpr float kRound = 12582912.0F;
+    constexpr float kRound = 12582912.0F;  // adding it leaves the nearest whole number
     for (std::size_t b = 0; b * block < count; ++b) {
         const float* from = x + b * block;
         std::int8_t* codes = to.codes + b * block;
         const std::size_t filled = std::min(block, count - b * block);
-        float largest = 0.0F;
+        // The sizes as bits, which are ordered as they are, and what is not a number above all.
+        std::int32_t most = 0;
         for (std::size_t i = 0; i < filled; ++i) {
-            const float size = from[i] < 0.0F ? -from[i] : from[i];
-            largest = size > largest ? size : largest;
+            const auto size = static_cast<std::int32_t>(bits_of(from[i]) & 0x7fffffffU);
+            most = size > most ? size : most;
         }
+        float largest;
+        __builtin_memcpy(&largest, &most, sizeof largest);
         // Smaller still, and the quotient would be infinite.
         const float inverse = largest > 1e-36F ? 127.0F / largest : 0.0F;
         std::int32_t sum = 0;
         for (std::size_t i = 0; i < filled; ++i) {
-            const auto code = static_cast<std::int32_t>(from[i] * inverse + kRound - kRound);
-            codes[i] = static_cast<std::int8_t>(code);
-            sum += code;
+            // In the sum's last bits: read there, since no integer is what is not a number.
+            codes[i] = static_cast<std::int8_t>(bits_of(from[i] * inverse + kRound));
+            sum += codes[i];
         }
         for (std::size_t i = filled; i < block; ++i) codes[i] = 0;
         to.scales[b] = largest / 127.0F;

@@ -138,6 +138,18 @@ TEST(a_position_or_a_cache_that_does_not_fit_is_refused_before_anything_is_writt
     CHECK(logits != std::vector<float>(kVocab, 7.0F));
 }
 
+TEST(an_embedding_that_is_not_a_number_gives_logits_that_are_none) {
+    const Sample sample;
+    StepDecoder decoder(sample.model(), 2);
+    for (const float bad : {std::nanf(""), INFINITY}) {
+        Caches caches(1);
+        std::vector<float> embedding(kHidden, 1.0F), logits(kVocab);
+        embedding[7] = bad;
+        decoder.step(caches.view, embedding.data(), 0, logits.data());
+        for (const float logit : logits) CHECK(!std::isfinite(logit));
+    }
+}
+
 TEST(a_model_whose_matrices_do_not_fit_it_is_refused) {
     const Sample sample;
     const auto refused = [&](auto&& change) {
@@ -149,10 +161,18 @@ TEST(a_model_whose_matrices_do_not_fit_it_is_refused) {
     CHECK(refused([](StepModel& m) { m.kv_heads = 0; }));
     CHECK(refused([](StepModel& m) { m.kv_heads = 4; }));
     CHECK(refused([](StepModel& m) { m.head_dim = 24; }));
+    CHECK(refused([](StepModel& m) {
+        m.head_dim = 0;
+        for (StepLayer& layer : m.layers) layer.qkv.count = layer.output.rows.blocks = 0;
+    }));
     // 16 times this is that of kHeads again in 64 bits.
     CHECK(refused([](StepModel& m) { m.heads += std::size_t{1} << 60; }));
     CHECK(refused([](StepModel& m) { m.head.rows.block = 32; }));
     CHECK(refused([](StepModel& m) { m.head.rows.block = 0; }));
+    CHECK(refused([](StepModel& m) {  // sums of so many products do not fit 32 bits
+        m.head.rows.block = std::size_t{1} << 20;
+        m.head.rows.blocks = 1;
+    }));
     CHECK(refused([](StepModel& m) { m.layers[1].down.count -= 1; }));
     CHECK(refused([](StepModel& m) { m.layers[1].qkv.rows.blocks += 1; }));
 }

@@ -148,6 +148,45 @@ TEST(values_too_small_to_divide_by_are_rounded_to_zero) {
     }
 }
 
+TEST(what_is_not_finite_stays_so_in_its_block_and_spoils_no_other) {
+    const float inf = std::numeric_limits<float>::infinity();
+    for (const StepKernels* set : sets()) {
+        for (const float bad : {std::numeric_limits<float>::quiet_NaN(), inf, -inf}) {
+            for (const std::size_t at : {64, 70, 127}) {
+                auto x = normal(3 * 64, 12);
+                const Rounded whole = rounded(*set, x, 64);
+                x[at] = bad;
+                const Rounded to = rounded(*set, x, 64);
+                CHECK(!std::isfinite(to.scales[1]));
+                for (const std::size_t b : {0, 2}) {
+                    CHECK(to.scales[b] == whole.scales[b] && to.shifts[b] == whole.shifts[b]);
+                }
+            }
+        }
+    }
+}
+
+TEST(what_is_not_a_number_is_none_after_any_kernel) {
+    const float nan = std::numeric_limits<float>::quiet_NaN();
+    const auto all_nan = [](const std::vector<float>& values) {
+        return std::all_of(values.begin(), values.end(), [](float v) { return std::isnan(v); });
+    };
+    for (const StepKernels* set : sets()) {
+        for (const std::size_t at : {0, 5, 18}) {
+            auto x = normal(19, 13);
+            x[at] = nan;
+            std::vector<float> to(19);
+            set->norm(x.data(), normal(19, 14).data(), 19, 1e-5F, to.data());
+            CHECK(all_nan(to));
+            auto gate = x;
+            set->gate(gate.data(), normal(19, 15).data(), 19);
+            CHECK(std::isnan(gate[at]) && std::isfinite(gate[at == 0 ? 1 : 0]));
+            set->softmax(x.data(), 19);
+            CHECK(all_nan(x));
+        }
+    }
+}
+
 TEST(products_of_8_bits_equal_those_in_double) {
     for (const StepKernels* set : sets()) {
         for (const std::size_t block : {64, 128, 192}) {
