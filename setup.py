@@ -14,6 +14,13 @@ VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 # No -march: each kernel names its own instruction set, and the choice is made at load.
 FLAGS = ["-O3", "-g0", "-std=c++17", "-Wall", "-Wextra", "-fvisibility=hidden"]
+LINK = []
+
+SANITIZE = os.environ.get("EDGEPERSONA_SANITIZE")  # what -fsanitize takes; see native/sanitize.py
+if SANITIZE:
+    LINK += [f"-fsanitize={SANITIZE}"]
+    FLAGS += [*LINK, "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-O1", "-g"]
+    FLAGS += ["-UNDEBUG", "-D_GLIBCXX_ASSERTIONS"]  # also what the library can check by itself
 
 if sys.platform == "darwin":  # aligned new and shared_mutex
     os.environ.setdefault("MACOSX_DEPLOYMENT_TARGET", "11.0")
@@ -40,6 +47,7 @@ native = Extension(
     depends=sources("native/include/edgepersona/*.h", "native/src/*.h", "native/bindings/*.h"),
     define_macros=[("EDGEPERSONA_VERSION", f'"{VERSION}"')],
     extra_compile_args=list(FLAGS),
+    extra_link_args=list(LINK),
     language="c++",
 )
 sampling = Extension(
@@ -48,6 +56,7 @@ sampling = Extension(
     include_dirs=["native/sampling"],
     depends=sources("native/sampling/*.h"),
     extra_compile_args=list(FLAGS),
+    extra_link_args=list(LINK),
     language="c++",
 )
 

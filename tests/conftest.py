@@ -9,12 +9,14 @@ from hypothesis import settings
 
 from edgepersona.profile import Profile
 from edgepersona.store import Store
+from tests import sanitized
 from tests.standins import EMBEDDER_HASH, NDIM, NumpyVectors, WordEmbedder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+sanitized.hold_to_it()
 
 # A busy machine is no failure, and a failure must come back when it is looked for.
 settings.register_profile("steady", deadline=None, derandomize=True)

@@ -17,6 +17,7 @@ import pytest
 from edgepersona.bundle import MANIFEST, default_bundle_path
 from edgepersona.records import Record, checked
 from edgepersona.store import Store
+from tests.sanitized import VARIABLES
 from tests.standins import EMBEDDER_HASH, NDIM
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def program(tmp_path: Path) -> Iterator[Program]:
     home = tmp_path / "home"
     home.mkdir()
     root = Path(__file__).parents[2]
-    kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", *VARIABLES) if name in os.environ}
     own = {
         "HOME": str(home),
         "EDGEPERSONA_HOME": str(tmp_path / "data"),
