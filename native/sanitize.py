@@ -78,6 +78,9 @@ def copy_tree(extensions: list[Path]) -> None:
         else:
             TREE.mkdir(exist_ok=True)
             shutil.copy2(path, TREE / path.name)
+    beside, ours = ROOT.parent / "shared", BUILD / "shared"  # real data, where there is any
+    if beside.is_dir() and not ours.is_symlink():
+        ours.symlink_to(beside)
     for path in extensions:
         shutil.copy2(path, TREE / "edgepersona" / path.name)
 

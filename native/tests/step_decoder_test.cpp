@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "check.h"
+#include "crew.h"
 #include "edgepersona/errors.h"
 
 using namespace edgepersona;
@@ -117,6 +118,21 @@ TEST(steps_of_two_sequences_at_once_are_those_of_each_alone) {
     const auto own = read(decoder, 1);
     other.join();
     CHECK(own == first && found == second);
+}
+
+TEST(sequences_step_beside_decoders_that_come_and_go) {
+    const Sample sample;
+    StepDecoder decoder(sample.model(), 3);
+    const auto expected = read(decoder, 1);
+    Crew crew;
+    for (int sequence = 0; sequence < 3; ++sequence) {
+        crew.member(3, [&](int) { CHECK(read(decoder, 1) == expected); });
+    }
+    crew.meanwhile([&] {
+        StepDecoder other(sample.model(), 2);
+        CHECK(read(other, 1) == expected);
+    });
+    crew.run();
 }
 
 TEST(a_position_or_a_cache_that_does_not_fit_is_refused_before_anything_is_written) {

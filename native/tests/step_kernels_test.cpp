@@ -8,26 +8,11 @@
 #include <vector>
 
 #include "check.h"
+#include "step_sets.h"
 
 using namespace edgepersona;
 
 namespace {
-
-// The sets that this processor runs.
-std::vector<const StepKernels*> sets() {
-    std::vector<const StepKernels*> found{baseline_step_kernels()};
-#if defined(__x86_64__)
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-        found.push_back(avx2_step_kernels());
-    }
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni")) {
-        found.push_back(avx512_step_kernels());
-    }
-#endif
-    return found;
-}
 
 std::vector<float> normal(std::size_t count, unsigned seed, float size = 1.0F) {
     std::mt19937 random(seed);
@@ -110,7 +95,7 @@ void fix_shifts(Rounded& x, std::size_t block) {
 }  // namespace
 
 TEST(a_vector_is_rounded_to_the_nearest_of_255_steps_in_each_block) {
-    for (const StepKernels* set : sets()) {
+    for (const StepKernels* set : step_sets()) {
         for (const std::size_t block : {64, 128}) {
             for (const std::size_t count : {1, 2, 31, 63, 64, 65, 127, 128, 129, 200, 577}) {
                 const auto x = normal(count, static_cast<unsigned>(count), 3.0F);
@@ -121,7 +106,7 @@ TEST(a_vector_is_rounded_to_the_nearest_of_255_steps_in_each_block) {
 }
 
 TEST(a_block_of_zeros_is_rounded_to_zeros_beside_one_that_is_not) {
-    for (const StepKernels* set : sets()) {
+    for (const StepKernels* set : step_sets()) {
         for (const std::size_t block : {64, 128}) {
             std::vector<float> x(3 * block, 0.0F);
             x[block] = -2.5F;
@@ -134,7 +119,7 @@ TEST(a_block_of_zeros_is_rounded_to_zeros_beside_one_that_is_not) {
 }
 
 TEST(values_too_small_to_divide_by_are_rounded_to_zero) {
-    for (const StepKernels* set : sets()) {
+    for (const StepKernels* set : step_sets()) {
         for (const float tiny : {1e-37F, 1e-38F, std::numeric_limits<float>::denorm_min()}) {
             std::vector<float> x(64, -tiny);
             x[7] = 0.0F;
@@ -150,7 +135,7 @@ TEST(values_too_small_to_divide_by_are_rounded_to_zero) {
 
 TEST(what_is_not_finite_stays_so_in_its_block_and_spoils_no_other) {
     const float inf = std::numeric_limits<float>::infinity();
-    for (const StepKernels* set : sets()) {
+    for (const StepKernels* set : step_sets()) {
         for (const float bad : {std::numeric_limits<float>::quiet_NaN(), inf, -inf}) {
             for (const std::size_t at : {64, 70, 127}) {
                 auto x = normal(3 * 64, 12);
@@ -171,7 +156,7 @@ TEST(what_is_not_a_number_is_none_after_any_kernel) {
     const auto all_nan = [](const std::vector<float>& values) {
         return std::all_of(values.begin(), values.end(), [](float v) { return std::isnan(v); });
     };
-    for (const StepKernels* set : sets()) {
+    for (const StepKernels* set : step_sets()) {
         for (const std::size_t at : {0, 5, 18}) {
             auto x = normal(19, 13);
             x[at] = nan;
@@ -188,7 +173,7 @@ TEST(what_is_not_a_number_is_none_after_any_kernel) {
 }
 
 TEST(products_of_8_bits_equal_those_in_double) {
-    for (const StepKernels* set : sets()) {
+    for (const StepKernels* set : step_sets()) {
         for (const std::size_t block : {64, 128, 192}) {
             for (const std::size_t blocks : {1, 5, 9}) {
                 for (const std::size_t rows : {1, 3, 33}) {
@@ -206,7 +191,7 @@ TEST(products_of_8_bits_equal_those_in_double) {
 }
 
 TEST(the_largest_codes_of_both_sides_do_not_saturate) {
-    for (const StepKernels* set : sets()) {
+    for (const StepKernels* set : step_sets()) {
         for (const std::size_t block : {64, 128}) {
             for (const int weight : {0, 1, 128, 255}) {
                 for (const int other : {0, 1, 255}) {
@@ -233,7 +218,7 @@ TEST(the_largest_codes_of_both_sides_do_not_saturate) {
 }
 
 TEST(norm_divides_by_the_root_of_the_mean_square) {
-    for (const StepKernels* set : sets()) {
+    for (const StepKernels* set : step_sets()) {
         for (const std::size_t count : {1, 15, 16, 17, 96, 577}) {
             const auto x = normal(count, 1), weight = normal(count, 2);
             std::vector<float> to(count);
@@ -254,7 +239,7 @@ TEST(norm_divides_by_the_root_of_the_mean_square) {
 }
 
 TEST(gate_is_silu_times_up_also_far_from_zero) {
-    for (const StepKernels* set : sets()) {
+    for (const StepKernels* set : step_sets()) {
         for (const std::size_t count : {1, 7, 32, 33}) {
             auto gate = normal(count, 3, 4.0F);
             if (count == 33) {
@@ -273,7 +258,7 @@ TEST(gate_is_silu_times_up_also_far_from_zero) {
 }
 
 TEST(softmax_sums_to_one_and_forgets_what_is_far_below) {
-    for (const StepKernels* set : sets()) {
+    for (const StepKernels* set : step_sets()) {
         for (const std::size_t count : {1, 2, 17, 300}) {
             auto scores = normal(count, 5, 6.0F);
             if (count > 2) {
@@ -325,7 +310,7 @@ TEST(log_sum_exp_agrees_with_double_and_tells_what_is_not_finite) {
 }
 
 TEST(scores_are_the_querys_products_with_each_key) {
-    for (const StepKernels* set : sets()) {
+    for (const StepKernels* set : step_sets()) {
         for (const std::size_t dim : {16, 48, 64, 80, 128}) {
             for (const std::size_t count : {0, 1, 2, 37}) {
                 const auto query = normal(dim, 6), keys = normal(count * dim, 7);
@@ -345,7 +330,7 @@ TEST(scores_are_the_querys_products_with_each_key) {
 }
 
 TEST(mix_adds_the_weighted_values_to_what_is_there) {
-    for (const StepKernels* set : sets()) {
+    for (const StepKernels* set : step_sets()) {
         for (const std::size_t dim : {16, 48, 64, 80, 128}) {
             for (const std::size_t count : {0, 1, 2, 37}) {
                 const auto scores = normal(count, 8), values = normal(count * dim, 9);
@@ -365,7 +350,7 @@ TEST(mix_adds_the_weighted_values_to_what_is_there) {
 }
 
 TEST(the_set_in_use_is_one_that_this_processor_runs) {
-    const auto all = sets();
+    const auto all = step_sets();
     CHECK(std::find(all.begin(), all.end(), &step_kernels()) != all.end());
     if (std::getenv("EDGEPERSONA_SIMD") == nullptr) CHECK(&step_kernels() == all.back());
 }

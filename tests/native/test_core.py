@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.sanitized import SANITIZED
+
 NATIVE = Path(__file__).parents[2] / "native"
 
 
@@ -17,6 +19,7 @@ NATIVE = Path(__file__).parents[2] / "native"
     shutil.which("make") is None or shutil.which(os.environ.get("CXX", "c++")) is None,
     reason="THE C++ CORE IS NOT TESTED HERE: make and a C++ compiler are needed",
 )
+@pytest.mark.skipif(SANITIZED, reason="make sanitize runs them under sanitizers of their own")
 def test_core_passes_its_own_tests():
     command = ["make", "--silent", "-C", str(NATIVE), "test", f"PYTHON={sys.executable}"]
     done = subprocess.run(command, capture_output=True, text=True)
