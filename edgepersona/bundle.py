@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -48,10 +49,9 @@ run 'edgepersona export --out no/such/folder'
         path = Path(path)
         bundle = cls(path, _read_manifest(path))
         for name, entry in bundle._files.items():
-            file = path / name
-            if not file.is_file():
+            size_bytes = _size_bytes(path / name)
+            if size_bytes is None:
                 raise BundleError(f"{path}: {name} is missing; export the bundle again")
-            size_bytes = file.stat().st_size
             if size_bytes != entry.size_bytes:
                 raise BundleError(
                     f"{path}: {name} has {size_bytes:,} bytes, expected {entry.size_bytes:,}; "
@@ -141,6 +141,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         if file.stat().st_size > _MAX_MANIFEST_BYTES:
             raise BundleError(f"{file}: larger than any manifest; export the bundle again")
         manifest = json.loads(file.read_bytes())
+        json.dumps(manifest, ensure_ascii=False).encode()  # escapes that name no character
     except (FileNotFoundError, NotADirectoryError):
         raise BundleError(
             f"{path}: no bundle here ({MANIFEST} is missing); run 'edgepersona export --out {path}'"
@@ -162,20 +163,33 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
+def _size_bytes(file: Path) -> int | None:
+    try:
+        return file.stat().st_size if file.is_file() else None
+    except OSError as error:  # a name that is too long is one too
+        raise BundleError(f"{file}: cannot be read: {error.strerror}") from error
+
+
 def _parse_files(path: Path, value: object) -> dict[str, FileEntry]:
     if not isinstance(value, dict):
         raise BundleError(f"{path / MANIFEST}: lists no files; export the bundle again")
     for name in value:
         _check_name(path, name)
-    return {
+    entries = {
         name: parse(FileEntry, entry, f"{path / MANIFEST}: {name}") for name, entry in value.items()
     }
+    for name, entry in entries.items():
+        if not re.fullmatch("[0-9a-f]{64}", entry.sha256):
+            raise BundleError(f"{path / MANIFEST}: {name} has no SHA-256; export the bundle again")
+    return entries
 
 
 def _check_name(path: Path, name: str) -> None:
     pure = PurePosixPath(name)
     inside = not pure.is_absolute() and ".." not in pure.parts and "\\" not in name
-    if not (inside and (path / name).resolve().is_relative_to(path.resolve())):
+    if not (
+        inside and name.isprintable() and (path / name).resolve().is_relative_to(path.resolve())
+    ):
         raise BundleError(f"{path}: {name!r} leads out of the bundle; refuse to use it")
 
 

@@ -1,4 +1,4 @@
-"""What the tests know of a run under sanitizers; native/sanitize.py starts one."""
+"""What the tests know of a run under sanitizers; tests/run_sanitized.py starts one."""
 
 from __future__ import annotations
 

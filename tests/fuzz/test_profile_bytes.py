@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import random
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgepersona.errors import ProfileError
 from edgepersona.index import Index
@@ -23,7 +28,6 @@ from tests.standins import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 FLIPS = 250
 
@@ -112,6 +116,29 @@ def test_flipped_bytes_in_a_plain_profile_end_in_one_line_or_in_records(
         damaged[place] ^= choice.randrange(1, 256)
         refused += use_damaged(folder, bytes(damaged), None)
     assert 0 < refused < len(places)
+
+
+@functools.cache
+def whole_profile() -> bytes:
+    with tempfile.TemporaryDirectory() as made:
+        return make(Path(made, "whole.db"), None)
+
+
+PATCHES = st.lists(
+    st.tuples(st.integers(0, 1 << 20), st.binary(min_size=1, max_size=8)), max_size=6
+)
+
+
+@given(PATCHES, st.none() | st.integers(0, 1 << 20))
+def test_any_damage_ends_in_one_line_or_in_records(
+    patches: list[tuple[int, bytes]], cut: int | None
+) -> None:
+    damaged = bytearray(whole_profile())
+    for place, patch in patches:
+        at = place % len(damaged)
+        damaged[at : at + len(patch)] = patch
+    with tempfile.TemporaryDirectory() as made:
+        use_damaged(Path(made), bytes(damaged[:cut]), None)
 
 
 def test_a_flipped_byte_in_an_encrypted_profile_never_shows_as_text(profile_bytes, folder) -> None:

@@ -1,8 +1,8 @@
-"""Run the whole Python suite on extensions compiled under sanitizers (GCC's); arguments go to pytest.
+"""Run Python on extensions compiled under GCC's sanitizers: ``run_sanitized.py -m pytest …``.
 
-The ordinary extensions stay as they are. What is compiled goes to build/sanitize/lib, and the tests
-run in a copy of the tree beside it, whose only extensions are those: so do the processes that tests
-start, and tests/sanitized.py stops one that would not.
+The ordinary extensions stay as they are. What is compiled goes to build/sanitize/lib, and Python
+runs in a copy of the tree beside it, whose only extensions are those: so do the processes that
+tests start, and tests/sanitized.py stops one that would not.
 """
 
 from __future__ import annotations
@@ -46,8 +46,7 @@ def main(arguments: list[str]) -> int:
     FINDINGS.mkdir(parents=True)
     extensions = compiled()
     copy_tree(extensions)
-    # Python's own way to die would hide a fault's report.
-    command = [sys.executable, "-m", "pytest", "-p", "no:faulthandler", *arguments]
+    command = [sys.executable, *arguments]
     status = subprocess.run(command, cwd=TREE, env=environment(extensions[0])).returncode
     for report in sorted(FINDINGS.iterdir()):
         print(f"\n{report.relative_to(ROOT)}:\n{report.read_text(errors='replace')}")
@@ -92,6 +91,7 @@ def environment(extension: Path) -> dict[str, str]:
     preload = [re.search(rf"{name}\.so\S* => (\S+)", needs) for name in ("libasan", r"libstdc\+\+")]
     if None in preload:
         sys.exit(f"{extension.name} needs no shared libasan and libstdc++: is the compiler GCC?")
+    paths = [str(TREE), str(TREE / "export"), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
         **os.environ,
         "EDGEPERSONA_SANITIZE": SANITIZE,
@@ -99,7 +99,7 @@ def environment(extension: Path) -> dict[str, str]:
         "ASAN_OPTIONS": ":".join(f"{name}={value}" for name, value in ADDRESS_OPTIONS.items()),
         "UBSAN_OPTIONS": ":".join(f"{name}={value}" for name, value in OPTIONS.items()),
         "PYTHONMALLOC": "malloc",  # or small objects would lie side by side in one allocation
-        "PYTHONPATH": f"{TREE}{os.pathsep}{TREE / 'export'}",
+        "PYTHONPATH": os.pathsep.join(paths),
     }
 
 

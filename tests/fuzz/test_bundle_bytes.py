@@ -1,0 +1,161 @@
+"""A bundle's JSON, damaged: taken as it was meant, or refused in one line."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgepersona.bundle import FORMAT, MANIFEST, Bundle
+from edgepersona.errors import BundleError
+from edgepersona.manifest import Variant
+from edgepersona.stepper import open_stepper
+from tests.tiny import EMBEDDER, GENERATOR
+
+WEIRD = st.sampled_from(
+    [
+        *(None, True, -1, 0, 2**31, 2**63, 10**40, 0.5, 1e300, float("nan"), float("inf")),
+        *("", "..", "/", "a/../../b", "\0", "\n", "\ud800", "x" * 300, [], {}, [[]]),
+    ]
+)
+ANYTHING = WEIRD | st.recursive(
+    WEIRD | st.integers() | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=6,
+)
+
+
+@st.composite
+def damaged(draw: st.DrawFn, whole: Any) -> Any:
+    """Replace, drop or add a few values anywhere in ``whole``."""
+    holder = {"": copy.deepcopy(whole)}
+    for _ in range(draw(st.integers(0, 3))):
+        at: Any = holder
+        key: Any = ""
+        while isinstance(at[key], dict | list) and at[key] and draw(st.integers(0, 3)):
+            at = at[key]
+            key = draw(st.sampled_from(sorted(at) if isinstance(at, dict) else range(len(at))))
+        how = draw(st.sampled_from(["replace", "replace", "drop", "name"]))
+        if how == "replace" or at is holder:
+            at[key] = draw(ANYTHING)
+        elif how == "drop" or isinstance(at, list):
+            del at[key]
+        else:
+            at[draw(st.text(max_size=5) | WEIRD.filter(lambda v: isinstance(v, str)))] = at[key]
+    return holder[""]
+
+
+@st.composite
+def bytes_of(draw: st.DrawFn, document: st.SearchStrategy[Any]) -> bytes:
+    content = bytearray(json.dumps(draw(document)).encode())
+    for place, byte in draw(st.lists(st.tuples(st.integers(0), st.integers(0, 255)), max_size=2)):
+        if content:
+            content[place % len(content)] = byte
+    return bytes(content)
+
+
+def one_line(error: BundleError) -> None:
+    message = str(error)
+    assert message
+    assert "\n" not in message
+    message.encode()  # can be printed
+
+
+FILES = {"embedder/model.onnx": b"graph", "generator/embeddings.f16": b"\0" * 8}
+MANIFEST_WHOLE = {
+    "format": FORMAT,
+    "embedder": EMBEDDER,
+    "generator": GENERATOR,
+    "files": {
+        name: {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+        for name, content in FILES.items()
+    },
+}
+
+
+def signed(manifest: Any) -> Any:
+    """Give a manifest the hash of itself, as whoever made it on purpose would."""
+    if not isinstance(manifest, dict):
+        return manifest
+    canonical = json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    digest = hashlib.sha256(canonical.encode(errors="surrogatepass")).hexdigest()
+    return {**manifest, "sha256": digest}
+
+
+@given(bytes_of(damaged(MANIFEST_WHOLE).map(signed)))
+def test_any_manifest_opens_or_is_refused(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        for name, data in FILES.items():
+            (path / name).parent.mkdir(exist_ok=True)
+            (path / name).write_bytes(data)
+        (path / MANIFEST).write_bytes(content)
+        try:
+            bundle = Bundle.open(path)
+            bundle.verify()
+        except BundleError as error:
+            one_line(error)
+        else:
+            assert set(bundle.manifest["files"]) <= FILES.keys()
+
+
+HIDDEN, HEADS, HEAD_DIM, INTERMEDIATE, VOCAB, POSITIONS = 32, 2, 16, 48, 5, 8
+
+
+def _step() -> tuple[dict[str, Any], bytes]:
+    data = bytearray()
+    tensors: dict[str, Any] = {}
+
+    def add(name: str, array: np.ndarray) -> None:
+        tensors[name] = {"offset": len(data), "shape": list(array.shape)}
+        data.extend(array.tobytes())
+
+    def matrix(name: str, rows: int, columns: int) -> None:
+        blocks = -(-columns // 64)
+        add(f"{name}.codes", np.full((rows, blocks * 64), 7, np.uint8))
+        add(f"{name}.scales", np.ones((rows, blocks), np.float32))
+
+    matrix("layers.0.qkv", 3 * HEADS * HEAD_DIM, HIDDEN)
+    matrix("layers.0.output", HIDDEN, HEADS * HEAD_DIM)
+    matrix("layers.0.gate_up", 2 * INTERMEDIATE, HIDDEN)
+    matrix("layers.0.down", HIDDEN, INTERMEDIATE)
+    matrix("head", VOCAB, HIDDEN)
+    for name in ("layers.0.attention_norm", "layers.0.mlp_norm", "final_norm"):
+        add(name, np.ones(HIDDEN, np.float32))
+    for name in ("rope_cos", "rope_sin"):
+        add(name, np.ones((POSITIONS, HEAD_DIM // 2), np.float32))
+    return {"tensors": tensors, "heads": HEADS, "norm_eps": 1e-5}, bytes(data)
+
+
+STEP, WEIGHTS = _step()
+
+
+def open_step(content: bytes) -> Any:
+    variant = Variant("cpu", "int8", "model.onnx", "step.json", ())
+    shape = SimpleNamespace(layers=1, kv_heads=HEADS, head_dim=HEAD_DIM)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        (path / "step.json").write_bytes(content)
+        (path / "model.onnx.data").write_bytes(WEIGHTS)
+        bundle: Any = SimpleNamespace(generator=shape, file=lambda name: path / name)
+        return open_stepper(bundle, variant, threads=1)
+
+
+def test_the_whole_step_opens() -> None:
+    assert open_step(json.dumps(STEP).encode()) is not None
+
+
+@given(bytes_of(damaged(STEP)))
+def test_any_step_opens_or_is_refused(content: bytes) -> None:
+    try:
+        open_step(content)
+    except BundleError as error:
+        one_line(error)

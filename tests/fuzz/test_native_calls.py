@@ -1,0 +1,195 @@
+"""The native modules, handed any arrays at all: they do their work or refuse, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgepersona._native import StepCache, StepDecoder, VectorIndex
+from edgepersona.errors import InputError
+from edgepersona.sampling import Sampler, SamplingParams
+
+DTYPES = [
+    "f4",
+    "f2",
+    "f8",
+    "i8",
+    "i4",
+    "u8",
+    "u1",
+    "i1",
+    "?",
+    "c8",
+    ">f4",
+    ">i8",
+    "S3",
+    "m8[s]",
+    "O",
+]
+NO_ARRAYS = [None, [], [[]], (), "text", b"bytes", 3, [1, "a"], {}, object(), [[1.0], [2.0, 3.0]]]
+
+
+@st.composite
+def arrays(draw: st.DrawFn, shape: st.SearchStrategy[tuple[int, ...]], dtype: str) -> Any:
+    """Mostly an array as it should be, of any bits; sometimes another kind, shape or order."""
+    if draw(st.integers(0, 30)) == 0:
+        return draw(st.sampled_from(NO_ARRAYS))
+    if draw(st.integers(0, 15)) == 0:
+        dtype = draw(st.sampled_from(DTYPES))
+    size = draw(shape)
+    count = int(np.prod(size))
+    if dtype == "O":
+        return np.full(size, draw(st.sampled_from([1, 0.5, None, "a"])), object)
+    if draw(st.booleans()):  # small whole numbers
+        array = np.frombuffer(_bytes(draw, count), np.uint8)
+        array = array.astype(np.int8).astype(dtype).reshape(size)
+    else:
+        raw = _bytes(draw, count * np.dtype(dtype).itemsize)
+        array = np.frombuffer(bytearray(raw), dtype).reshape(size)
+    return LAYOUTS[draw(st.sampled_from(["as is", "as is", *LAYOUTS]))](array)
+
+
+def _bytes(draw: st.DrawFn, count: int) -> bytes:
+    if count <= 400:
+        return draw(st.binary(min_size=count, max_size=count))
+    return np.random.default_rng(draw(st.integers(0, 255))).bytes(count)
+
+
+def _unaligned(array: np.ndarray) -> np.ndarray:
+    raw = np.frombuffer(bytearray(b"." + array.tobytes()), np.uint8)[1:]
+    return raw.view(array.dtype).reshape(array.shape)
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+LAYOUTS: dict[str, Any] = {
+    "as is": lambda array: array,
+    "reversed": lambda array: array[::-1] if array.ndim else array,
+    "by columns": np.asfortranarray,
+    "strided": lambda array: np.stack([array, array], axis=-1)[..., 0],
+    "repeated": lambda array: np.broadcast_to(array[:1], array.shape) if array.ndim else array,
+    "unaligned": _unaligned,
+    "read-only": _read_only,
+    "a list": lambda array: array.tolist(),
+}
+
+
+def near(*sizes: int) -> st.SearchStrategy[tuple[int, ...]]:
+    """Mostly this shape; sometimes one that differs by an axis, or in its length."""
+    lengths = st.tuples(*(st.sampled_from([n, n, n, n, n, n, n, n, n + 1, 0]) for n in sizes))
+    other = st.lists(st.integers(0, 4), max_size=4).map(tuple)
+    return st.integers(0, 20).flatmap(lambda n: other if n == 0 else lengths)
+
+
+def attempt(call: Any, *arguments: Any, **named: Any) -> Any:
+    try:
+        return call(*arguments, **named)
+    except (InputError, TypeError):  # TypeError: not even an argument of that kind
+        return None
+
+
+K = st.integers(-1, 30) | st.sampled_from([2**31, 2**63 - 1, 2**63, -(2**63), 0.5, None])
+
+
+@given(st.data())
+def test_an_index_answers_or_refuses(data: st.DataObject) -> None:
+    ndim = data.draw(st.integers(1, 20))
+    index = VectorIndex(ndim)
+    for _ in range(data.draw(st.integers(1, 6))):
+        n = data.draw(st.integers(0, 12))
+        ids = data.draw(arrays(near(n), "i8") | st.just(np.arange(n)))
+        vectors = data.draw(arrays(near(n, ndim), data.draw(st.sampled_from(["f4", "f2"]))))
+        before = len(index)
+        match data.draw(st.sampled_from(["add", "remove", "search", "search"])):
+            case "add":
+                attempt(index.add, ids, vectors)
+            case "remove":
+                removed = attempt(index.remove, ids)
+                assert len(index) == before - (removed or 0)
+            case "search":
+                only = data.draw(st.none() | st.just(ids))
+                found = attempt(index.search, vectors, data.draw(K), only)
+                if found is not None:
+                    assert found[0].shape == found[1].shape
+                    assert not np.isnan(found[1]).any()
+                assert len(index) == before
+
+
+HIDDEN, INTERMEDIATE, HEADS, HEAD_DIM, VOCAB, POSITIONS = 20, 30, 2, 16, 5, 4
+SIZES = {
+    "qkv": (3 * HEADS * HEAD_DIM, HIDDEN),
+    "output": (HIDDEN, HEADS * HEAD_DIM),
+    "gate_up": (2 * INTERMEDIATE, HIDDEN),
+    "down": (HIDDEN, INTERMEDIATE),
+}
+
+
+def _matrix(draw: Any, rows: int, columns: int) -> Any:
+    blocks = -(-columns // 64)
+    if draw(st.integers(0, 3)):
+        return np.full((rows, blocks * 64), 9, np.uint8), np.ones((rows, blocks), np.float32)
+    return draw(arrays(near(rows, blocks * 64), "u1")), draw(arrays(near(rows, blocks), "f4"))
+
+
+def _weights(draw: Any) -> dict[str, Any]:
+    vector = arrays(near(HIDDEN), "f4")
+    layer = {name: _matrix(draw, *size) for name, size in SIZES.items()}
+    layer |= {"attention_norm": draw(vector), "mlp_norm": draw(vector)}
+    if draw(st.booleans()):
+        layer["qkv_bias"] = draw(arrays(near(SIZES["qkv"][0]), "f4"))
+    table = arrays(near(POSITIONS, HEAD_DIM // 2), "f4")
+    return {
+        "layers": [layer],
+        "final_norm": draw(vector),
+        "head": _matrix(draw, VOCAB, HIDDEN),
+        "rope_cos": draw(table),
+        "rope_sin": draw(table),
+    }
+
+
+@given(st.data())
+def test_a_decoder_steps_or_refuses(data: st.DataObject) -> None:
+    heads = data.draw(st.sampled_from([HEADS] * 8 + [0, 1, 2**40]))
+    decoder = attempt(
+        StepDecoder,
+        _weights(data.draw),
+        heads=heads,
+        kv_heads=heads,
+        head_dim=HEAD_DIM,
+        norm_eps=data.draw(st.sampled_from([1e-5, 0.0, float("nan")])),
+        threads=data.draw(st.integers(0, 2)),
+    )
+    caches = arrays(near(1, HEADS, POSITIONS, HEAD_DIM), "f4")
+    cache = attempt(StepCache, [data.draw(caches)], [data.draw(caches)])
+    if decoder is None or cache is None:
+        return
+    for _ in range(data.draw(st.integers(1, 4))):
+        embedding, logits = data.draw(arrays(near(HIDDEN), "f4")), np.zeros(VOCAB, np.float32)
+        attempt(decoder.step, cache, embedding, data.draw(st.integers(-1, POSITIONS)), logits)
+
+
+@given(st.data())
+def test_a_sampler_draws_a_token_or_refuses(data: st.DataObject) -> None:
+    vocab = data.draw(st.integers(0, 200))
+    params = SamplingParams(
+        temperature=data.draw(st.sampled_from([0.0, 1e-45, 1e-6, 0.7, 1.0, 1e30])),
+        top_k=data.draw(st.sampled_from([0, 1, 3, 50, 2**40])),
+        top_p=data.draw(st.sampled_from([1e-9, 0.5, 0.95, 1.0])),
+        min_p=data.draw(st.sampled_from([0.0, 1e-9, 0.1, 1.0])),
+        repetition_penalty=data.draw(st.sampled_from([1.0, 1.2, 1e-30, 1e30])),
+        seed=1,
+    )
+    sampler = Sampler(params, data.draw(st.lists(st.integers(0, max(vocab, 1)), max_size=5)))
+    for _ in range(data.draw(st.integers(1, 4))):
+        logits = data.draw(arrays(near(vocab), "f4"))
+        token = attempt(sampler.sample, logits)
+        if token is not None:
+            assert 0 <= token < logits.size
+            assert logits[token] > -np.inf
