@@ -121,6 +121,7 @@ class Sampler:
             and logits.dtype == np.float32
             and logits.ndim == 1
             and logits.flags.c_contiguous
+            and logits.flags.aligned
         ):
             raise InputError("expected the logits as a contiguous float32 array with one axis")
         return self._kernel.sample(logits, 0.0 if self._greedy else self._random.random())

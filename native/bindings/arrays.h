@@ -11,9 +11,10 @@
 
 namespace edgepersona::bindings {
 
+// Aligned too, which an array in another's bytes need not be.
 template <class T>
-using Array =
-    pybind11::array_t<T, pybind11::array::c_style | pybind11::array::forcecast>;
+using Array = pybind11::array_t<T, pybind11::array::c_style | pybind11::array::forcecast |
+                                       pybind11::detail::npy_api::NPY_ARRAY_ALIGNED_>;
 
 // Any array or nested sequence as an array; what NumPy cannot make one of is bad input.
 inline pybind11::array as_array(const pybind11::object& value, const std::string& name) {

@@ -31,9 +31,9 @@ void add(VectorIndex& index, const py::object& given_ids, const py::object& give
         throw InvalidInput(std::to_string(ids.size()) + " ids for " +
                            std::to_string(vectors.shape(0)) + " vectors: expected one each");
     }
-    if (is_half(vectors)) {  // pybind11 has no half: contiguous, native byte order, then as bits
-        const py::array halves = py::module_::import("numpy").attr("ascontiguousarray")(
-            vectors, py::dtype("e"));
+    if (is_half(vectors)) {  // pybind11 has no half: contiguous, aligned, native order, then as bits
+        const py::array halves = py::module_::import("numpy").attr("require")(
+            vectors, py::dtype("e"), "CA");
         py::gil_scoped_release unlocked;
         index.add(span(ids), Span<Half>{static_cast<const Half*>(halves.data()),
                                                  static_cast<std::size_t>(halves.size())});

@@ -355,6 +355,20 @@ def test_what_is_no_vector_under_an_id_is_refused(ids, vectors):
     assert len(index) == 0
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float16])
+def test_arrays_may_lie_anywhere_in_memory(kind):
+    def moved(array):
+        raw = np.frombuffer(b"." + array.tobytes(), np.uint8)[1:]
+        return raw.view(array.dtype).reshape(array.shape)
+
+    vectors = np.eye(4, dtype=kind)
+    index = VectorIndex(4)
+    index.add(moved(np.arange(4)), moved(vectors))
+    found, scores = index.search(moved(vectors.astype(np.float32)), 1, moved(np.arange(4)))
+    assert found[:, 0].tolist() == [0, 1, 2, 3]
+    np.testing.assert_allclose(scores, 1, rtol=1e-3)
+
+
 def test_what_is_no_query_is_refused():
     index = VectorIndex(2)
     query = np.ones((1, 2), dtype=np.float32)

@@ -93,8 +93,11 @@ def test_unusable_logits_are_refused(temperature, logits):
         sampler.sample(np.array(logits, dtype=np.float32))
 
 
+UNALIGNED = np.frombuffer(b"." + LOGITS.tobytes(), np.uint8)[1:].view(np.float32)
+
+
 @pytest.mark.parametrize(
-    "logits", [LOGITS.astype(np.float64), LOGITS[::2], LOGITS[None], LOGITS.tolist()]
+    "logits", [LOGITS.astype(np.float64), LOGITS[::2], LOGITS[None], LOGITS.tolist(), UNALIGNED]
 )
 def test_logits_of_another_kind_are_refused(logits):
     with pytest.raises(InputError, match="float32"):
