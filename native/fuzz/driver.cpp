@@ -31,7 +31,7 @@ namespace {
 
 using Bytes = std::vector<std::uint8_t>;
 
-constexpr std::size_t kPlaces = 1 << 16, kLongest = 4096;
+constexpr std::size_t kPlaces = 1 << 16, kLongest = 1500;
 constexpr unsigned kTimeout_s = 60;  // of one input
 
 std::array<std::uint8_t, kPlaces> hits;  // how often each edge was taken in this run

@@ -279,9 +279,11 @@ Graph::Plan Graph::plan(Row row) const {
 // The links of `row` with one more.
 Graph::Links Graph::with(Row row, Row added) const {
     Links links = this->links(row);
+    if (std::find(links.to, links.to + kWidth, added) != links.to + kWidth) {
+        return links;  // from a life before
+    }
     std::size_t count = 0;
     for (std::size_t i = 0; i < kWidth && links.to[i] != kNone; ++i) {
-        if (links.to[i] == added) return links;  // from a life before
         if (linked_[links.to[i]]) links.to[count++] = links.to[i];
     }
     if (count < kWidth) {

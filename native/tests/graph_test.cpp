@@ -122,6 +122,22 @@ TEST(links_lead_to_other_rows_each_once) {
     }
 }
 
+TEST(a_row_that_returns_makes_no_link_twice) {
+    Fixture few;
+    Graph::Links none;
+    std::fill_n(none.to, Graph::kWidth, Graph::kNone);
+    Graph::Links stale = none;  // to rows that left, and one that did not
+    stale.to[0] = 1;
+    stale.to[1] = 2;
+    stale.to[2] = 3;
+    few.graph.restore(0, stale);
+    few.graph.restore(2, none);
+    few.link(3, 4);
+    const auto& links = few.graph.links(0).to;
+    CHECK(std::count(links, links + Graph::kWidth, 2U) == 1);
+    CHECK(std::count(links, links + Graph::kWidth, 3U) == 1);
+}
+
 TEST(equal_rows_can_all_be_found) {
     RowStore rows(3);
     Graph graph(rows);
