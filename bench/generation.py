@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
-import subprocess
-import sys
-from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from bench import genai_model
+from bench.machine import processor
+from bench.options import Options
+from bench.process import Worker
 from bench.rows import Row, compare, publish
 from edgepersona.bundle import Bundle, default_bundle_path
 from edgepersona.runtime import physical_cores
@@ -22,43 +19,9 @@ from edgepersona.text import Tokenizer
 
 PROMPT_TOKENS = 128
 NEW_TOKENS = 64
-ROUNDS = 15
 
 
-@dataclass
-class Worker:
-    """A running peer; ``note`` says in what form it runs."""
-
-    name: str
-    settings: dict[str, Any]
-    note: str = ""
-    process: subprocess.Popen[str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "bench.worker", json.dumps(self.settings)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            env={**os.environ, "ORT_DISABLE_TELEMETRY": "1"},
-        )  # fmt: skip
-
-    def ask(self, work: str, argument: Any) -> tuple[float, Any]:
-        """Return (seconds, value); raise BrokenPipeError where the peer has died."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps({"work": work, "argument": argument}) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise BrokenPipeError(f"{self.name} ended with code {self.process.wait()}")
-        answer = json.loads(line)
-        return answer["seconds"], answer["value"]
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
-def run(works: set[str]) -> None:
+def run(works: set[str], options: Options) -> None:
     """Measure and publish those of ``decode`` and ``prefill`` that are asked for."""
     bundle = Bundle.open(default_bundle_path())
     threads = physical_cores()
@@ -71,12 +34,12 @@ def run(works: set[str]) -> None:
         theirs = {w.name: _perplexity(w, windows) for w in workers}
         as_prompt = {w.name: _perplexity(w, windows, "prompt_losses") for w in workers[:2]}
         perplexity = {"decode": theirs, "prefill": {**theirs, **as_prompt}}
-        speeds = _measure(workers, prompts)
+        speeds = _measure(workers, prompts, options.rounds)
     finally:
         for worker in workers:
             worker.close()
     tokens = sum(len(ids) - 1 for ids in windows)
-    machine = f"{_processor()}, {threads} threads, {tokens:,} tokens scored, {ROUNDS} rounds"
+    machine = f"{processor()}, {threads} threads, {tokens:,} tokens scored, {options.rounds} rounds"
     for work in sorted(works):
         publish(work, _rows(work, workers, speeds[work], perplexity[work]), machine)
 
@@ -123,12 +86,14 @@ def _perplexity(worker: Worker, windows: list[list[int]], way: str = "losses") -
     return float(np.exp(np.mean(losses)))
 
 
-def _measure(workers: list[Worker], prompts: list[list[int]]) -> dict[str, dict[str, list[float]]]:
+def _measure(
+    workers: list[Worker], prompts: list[list[int]], rounds: int
+) -> dict[str, dict[str, list[float]]]:
     """Return tokens/s by work and peer; peers take turns within every round."""
     speeds: dict[str, dict[str, list[float]]] = {
         work: {w.name: [] for w in workers} for work in ("prefill", "decode")
     }
-    for number in range(ROUNDS + 1):
+    for number in range(rounds + 1):
         prompt = prompts[number % len(prompts)]
         for worker in workers:
             prefill_s, _ = worker.ask("prefill", prompt)
@@ -168,13 +133,3 @@ def _texts() -> list[str]:
 
     with gzip.open(file, "rt") as lines:
         return [json.loads(line)["text"] for line in list(lines)[:400:16]][:24]
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

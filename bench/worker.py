@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from typing import Any, Protocol
 
 import numpy as np
+
+from bench.process import serve
 
 CONTEXT = 1024
 
@@ -154,18 +155,9 @@ def _losses(logits: np.ndarray, ids: list[int]) -> list[float]:
     return [float(x) for x in np.log(np.exp(logits).sum(axis=1)) - chosen]
 
 
-def _serve(peer: Peer) -> None:
-    for line in sys.stdin:
-        request = json.loads(line)
-        started = time.perf_counter()
-        value = getattr(peer, request["work"])(request["argument"])
-        seconds = time.perf_counter() - started
-        print(json.dumps({"seconds": seconds, "value": value}), flush=True)
-
-
 PEERS = {"edgepersona": EdgePersona, "onnxruntime-genai": GenAI, "llama.cpp": LlamaCpp}
 
 if __name__ == "__main__":
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     settings = json.loads(sys.argv[1])
-    _serve(PEERS[settings.pop("peer")](**settings))
+    serve(PEERS[settings.pop("peer")](**settings))

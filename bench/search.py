@@ -1,0 +1,208 @@
+"""Single queries on one thread: our index beside its peers, at equal recall."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+from bench.machine import processor
+from bench.options import Options
+from bench.rows import OUT, Row, compare, publish
+from bench.vectors import data, field
+from bench.vectors.side import Side, duel
+
+EXACT = {
+    "search-exact-1k": 1_000,
+    "search-exact-10k": 10_000,
+    "search-exact-20k": 20_000,
+    "search-exact-100k": 100_000,
+}
+APPROXIMATE = {"search-100k": 100_000, "search-1m": 1_000_000}
+
+NEAR = 0.98
+NEARLY_ALL = 0.999
+"""Recall@10 that peers are tuned to: beside a search that may miss some, and an exact one."""
+
+_NO_LIMIT = float("inf")
+_HOPELESS = 4
+"""Times the fastest peer's p50 at 100,000 rows, from which on a peer is left out at a million."""
+
+_LIMIT = 3
+"""Times the p50 of a flat scan, beyond which a setting is not tried."""
+
+
+def run_exact(works: set[str], options: Options) -> None:
+    """Every row is compared: the works of ``EXACT`` that are asked for."""
+    for work in sorted(works, key=EXACT.__getitem__):
+        rows: list[Row] = []
+        for kind in options.data:
+            rows += _exact(work, kind, EXACT[work], options)
+        _publish(work, rows)
+
+
+def run(works: set[str], options: Options) -> None:
+    """Whatever is fastest at a recall of ``NEAR``: the works of ``APPROXIMATE`` asked for."""
+    for work in sorted(works, key=APPROXIMATE.__getitem__):
+        rows: list[Row] = []
+        for kind in options.data:
+            rows += _approximate(work, kind, APPROXIMATE[work], options)
+        _publish(work, rows)
+
+
+def _exact(work: str, kind: str, count: int, options: Options) -> list[Row]:
+    if not _prepared(kind, count):
+        return []
+    names = [name for name in field.installed(list(field.EXACT)) if options.wants(name)]
+    rows = []
+    with closing(Side.open(field.OURS_EXACT, kind, count, options)) as ours:
+        ours.tune(NEARLY_ALL, _NO_LIMIT)
+        for name in names:
+            with _lost(name, ours), closing(Side.open(name, kind, count, options)) as theirs:
+                theirs.tune(NEARLY_ALL, _NO_LIMIT)
+                rows.append(_row(work, kind, count, ours, theirs, options))
+    return rows
+
+
+def _approximate(work: str, kind: str, count: int, options: Options) -> list[Row]:
+    if not _prepared(kind, count):
+        return []
+    left_out = _hopeless(kind, options) if count > 100_000 else {}
+    for name, why in left_out.items():
+        print(f"{kind} {count}: {name} is left out: {why}")
+    known = field.installed([*field.EXACT, *field.APPROXIMATE])
+    names = [name for name in known if options.wants(name) and name not in left_out]
+    rows, settings, limit_us = [], {}, _NO_LIMIT
+    with closing(Side.open(field.OURS, kind, count, options)) as ours:
+        ours.tune(NEAR, limit_us)
+        for name in names:
+            with _lost(name, ours), closing(Side.open(name, kind, count, options)) as theirs:
+                theirs.tune(NEAR, limit_us)
+                if name == field.FLAT:
+                    limit_us = _LIMIT * theirs.p50_us
+                if theirs.reached:
+                    settings[name] = theirs.setting
+                row = _row(work, kind, count, ours, theirs, options)
+                row.extras["left_out"] = left_out
+                rows.append(row)
+        return rows + _halved(work, kind, count, ours, settings, options)
+
+
+def _halved(
+    work: str, kind: str, count: int, ours: Side, settings: dict[str, Any], options: Options
+) -> list[Row]:
+    """Compare again with half of the rows removed, the peers at the settings they had."""
+    before = [ours.turn() for _ in range(options.rounds)]
+    extras = {"recall_before": ours.recall, "half_removed": True}
+    ours.worker.ask("remove_half")
+    ours.measure()
+    extras["recall_right_after"] = ours.recall
+    extras["ours_right_after"] = ours.turn()
+    extras["settled_s"], _ = ours.worker.ask("settle")
+    ours.measure()
+    print(f"{kind} {count}: half removed, ours: {extras}, recall {ours.recall:.4f}", flush=True)
+    after = [ours.turn() for _ in range(options.rounds)]
+    rows = [
+        compare(
+            work, f"{kind}: itself, half removed : all rows", after, before, unit="us",
+            better="lower", quality=f"recall {ours.recall:.4f} : {extras['recall_before']:.4f}",
+            extras={**_extras(kind, count, ours), **extras},
+        )
+    ]  # fmt: skip
+    for name, setting in settings.items():
+        with _lost(name, ours), closing(Side.open(name, kind, count, options)) as theirs:
+            why_not = theirs.worker.ask("remove_half")[1]
+            if why_not:
+                print(why_not)
+                continue
+            theirs.use(setting)
+            theirs.measure()
+            print(f"half removed, recall {theirs.recall:.4f}")
+            row = _row(work, kind, count, ours, theirs, options, note=", half removed")
+            row.extras.update(extras)
+            rows.append(row)
+    return rows
+
+
+@contextmanager
+def _lost(name: str, ours: Side) -> Iterator[None]:
+    """Go on without a peer that died."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        if ours.worker.process.poll() is not None:
+            raise
+        print(f"{name} is left out: {error}")
+
+
+def _row(
+    work: str, kind: str, count: int, ours: Side, theirs: Side, options: Options, note: str = ""
+) -> Row:
+    mine, others = duel(ours, theirs, options.rounds)
+    given_up = "" if theirs.reached else " (slower yet for more)"
+    return compare(
+        work, f"{kind}: {theirs.name}{note}", mine, others, unit="us", better="lower",
+        quality=f"recall {ours.recall:.4f} : {theirs.recall:.4f}{given_up}{theirs.described()}",
+        extras={
+            **_extras(kind, count, ours),
+            "recall_theirs": theirs.recall,
+            "reached": theirs.reached,
+            "setting": theirs.setting,
+            "peer_build": theirs.built,
+        },
+    )  # fmt: skip
+
+
+def _extras(kind: str, count: int, ours: Side) -> dict[str, Any]:
+    return {
+        "data": kind,
+        "n": count,
+        "ndim": data.NDIM,
+        "k": data.K,
+        "seed": data.SEED,
+        "queries": data.QUERIES,
+        "recall_ours": ours.recall,
+        "our_build": ours.built,
+    }
+
+
+def _hopeless(kind: str, options: Options) -> dict[str, str]:
+    """Return which peers are far behind at 100,000 rows, and by how much."""
+    file = OUT / "search-100k.json"
+    if not file.exists():
+        print("search-100k comes first: it tells which peers are hopeless at a million")
+        run({"search-100k"}, options)
+    rows = [
+        row
+        for row in json.loads(file.read_text())
+        if row["data"] == kind and not row.get("half_removed")
+    ]
+    fastest = min((row["theirs"] for row in rows if row["reached"]), default=0.0)
+    names = {row["peer"].removeprefix(f"{kind}: "): row for row in rows}
+    return {
+        name: f"{row['theirs'] / fastest:.1f} times the fastest peer's time at 100,000 rows"
+        for name, row in names.items()
+        if name != field.FLAT and row["theirs"] > _HOPELESS * fastest
+    }
+
+
+def _prepared(kind: str, count: int) -> bool:
+    """Make the vectors and what is true of them, before any worker asks for them."""
+    vectors = data.load(kind, count)
+    if vectors is None:
+        return False
+    data.truth(vectors)
+    data.truth(vectors, half_removed=True)
+    return True
+
+
+def _publish(work: str, rows: list[Row]) -> None:
+    from edgepersona._native import build_info
+
+    if rows:
+        publish(
+            work, rows,
+            f"{processor()}, ours {build_info()['simd']}, 1 thread, single queries, k {data.K},"
+            f" {data.NDIM} dimensions, {rows[0].rounds} rounds, seed {data.SEED}",
+        )  # fmt: skip

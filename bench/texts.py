@@ -1,0 +1,31 @@
+"""The texts that are measured on, from the research data where it lies beside the checkout."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from pathlib import Path
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+SETS = ("anthology", "digitalgov", "commits")
+
+
+def distinct(count: int, seed: int) -> list[str]:
+    """Return ``count`` different texts, title and body, in random order; none where they miss.
+
+    The smaller sets are taken whole, the largest fills up.
+    """
+    found: dict[str, None] = {}
+    for name in SETS:
+        file = DATA / name / "history.jsonl.gz"
+        if not file.is_file():
+            print(f"{file} is missing: no texts to measure on")
+            return []
+        with gzip.open(file, "rt") as lines:
+            for item in map(json.loads, lines):
+                if len(found) < count:
+                    found["\n".join(part for part in (item["title"], item["text"]) if part)] = None
+    texts = list(found)
+    random.Random(seed).shuffle(texts)
+    return texts

@@ -1,0 +1,1 @@
+"""Vector search beside its peers: the data, the field, the tuning, the worker that measures."""
