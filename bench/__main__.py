@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from bench import generation, search
+from bench import add, generation, memory, opening, search
 from bench.options import Options
 
 Run = Callable[[set[str], Options], None]
@@ -15,6 +15,9 @@ GENERATION: dict[str, Run] = dict.fromkeys(("decode", "prefill"), generation.run
 INDEX: dict[str, Run] = {
     **dict.fromkeys(search.EXACT, search.run_exact),
     **dict.fromkeys(search.APPROXIMATE, search.run),
+    **dict.fromkeys(memory.WORKS, memory.run),
+    **dict.fromkeys(add.WORKS, add.run),
+    **dict.fromkeys(opening.WORKS, opening.run),
 }
 WORKS = {**GENERATION, **INDEX}
 GROUPS = {"generation": GENERATION, "index": INDEX}

@@ -86,6 +86,11 @@ def truth(vectors: Vectors, *, half_removed: bool = False) -> NDArray[np.int64]:
     return ids
 
 
+def index_file(vectors: Vectors, peer: str) -> Path:
+    """Return where the index of a peer is kept."""
+    return CACHE / f"{vectors.name}-{peer.replace(' ', '-')}.index"
+
+
 def half(count: int) -> NDArray[np.int64]:
     """Return half of ``count`` ids, drawn at random, in ascending order: those to remove."""
     generator = np.random.default_rng([SEED, count])

@@ -45,6 +45,11 @@ class Ours(Peer):
     def remove(self, ids: NDArray[np.int64]) -> None:
         self.index.remove(ids)
 
+    def sizes(self) -> dict[str, int]:
+        if not _LANDED:
+            return {"scan_bytes": 0, "memory_bytes": self.index.memory_bytes()}
+        return {"scan_bytes": self.index.scan_bytes(), "memory_bytes": self.index.memory_bytes()}
+
     def settle(self) -> None:
         while _LANDED and not self._exact and self.index.link(_LINKED_AT_ONCE):
             pass

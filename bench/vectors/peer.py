@@ -44,6 +44,10 @@ class Peer:
         """Drop these rows."""
         raise NotImplementedError("it cannot remove rows")
 
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes that the index itself says it takes."""
+        return {}
+
     def settle(self) -> None:
         """Do at once what an application would do in the background."""
 

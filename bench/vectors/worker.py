@@ -15,6 +15,7 @@ from bench.process import serve
 from bench.vectors import data
 from bench.vectors.field import ENTRIES
 from bench.vectors.peer import Setting
+from bench.vectors.resident import resident_bytes
 from bench.vectors.tuning import recall, tune
 
 _TUNED_ON = data.QUERIES // 2  # the first half; recall and times are reported on the second
@@ -30,8 +31,9 @@ class VectorWorker:
         self._vectors = vectors
         self._truth = data.truth(vectors)
         self._peer = ENTRIES[peer].make()
-        self._file = data.CACHE / f"{vectors.name}-{peer.replace(' ', '-')}.index"
+        self._file = data.index_file(vectors, peer)
         self._next = _TUNED_ON
+        self._resident = resident_bytes()
 
     def open(self, argument: dict[str, Any]) -> dict[str, Any]:
         """Build the index, or load it where it was built before by the same version."""
@@ -40,7 +42,7 @@ class VectorWorker:
             built: dict[str, Any] = json.loads(note.read_text())
             if built["version"] == self._peer.version:
                 self._peer.load(self._file, self._vectors.rows)
-                return built
+                return {**built, "kept": True, "loaded": True}
         note.unlink(missing_ok=True)
         started = time.perf_counter()
         self._peer.build(self._vectors.rows, argument["threads"])
@@ -51,7 +53,7 @@ class VectorWorker:
         }
         if self._peer.kept:
             self._keep(note, built)
-        return built
+        return {**built, "kept": self._peer.kept, "loaded": False}
 
     def tune(self, argument: dict[str, float]) -> dict[str, Any]:
         """Choose the setting, and search with it from now on."""
@@ -105,6 +107,11 @@ class VectorWorker:
             return str(error)
         self._truth = data.truth(self._vectors, half_removed=True)
         return ""
+
+    def memory(self, argument: None) -> dict[str, int]:
+        """Return by how many bytes the process grew since it was empty, and what it tells."""
+        self.turn({"queries": _AT_LEAST, "seconds": 1.0})
+        return {"resident": resident_bytes() - self._resident, **self._peer.sizes()}
 
     def settle(self, argument: None) -> None:
         """Do what an application would do in the background."""
