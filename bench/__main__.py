@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from bench import add, generation, memory, opening, search
+from bench import add, generation, memory, native_works, opening, search
 from bench.options import Options
 
 Run = Callable[[set[str], Options], None]
@@ -16,8 +16,10 @@ INDEX: dict[str, Run] = {
     **dict.fromkeys(search.EXACT, search.run_exact),
     **dict.fromkeys(search.APPROXIMATE, search.run),
     **dict.fromkeys(memory.WORKS, memory.run),
+    **dict.fromkeys(native_works.ATTEND, native_works.run_attend),
     **dict.fromkeys(add.WORKS, add.run),
     **dict.fromkeys(opening.WORKS, opening.run),
+    **dict.fromkeys(native_works.NGRAM, native_works.run_ngram),
 }
 WORKS = {**GENERATION, **INDEX}
 GROUPS = {"generation": GENERATION, "index": INDEX}
@@ -40,6 +42,9 @@ def _parsed(arguments: list[str]) -> tuple[list[str], Options]:
     parser.add_argument("--data", choices=Options().data, action="append")
     parser.add_argument("--peer", action="append", help="only peers with this in their name")
     parser.add_argument("--rebuild", action="store_true", help="build saved indexes again")
+    parser.add_argument(
+        "--keep-graph", action="store_true", help="use our graph of another build of the core"
+    )
     parser.add_argument("--build-threads", type=int, default=Options().build_threads)
     given = parser.parse_args(arguments)
     return given.works, Options(
@@ -47,6 +52,7 @@ def _parsed(arguments: list[str]) -> tuple[list[str], Options]:
         data=tuple(given.data or Options().data),
         peers=tuple(given.peer or ()),
         rebuild=given.rebuild,
+        keep_graph=given.keep_graph,
         build_threads=given.build_threads,
     )
 

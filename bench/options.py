@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """``peers``: parts of names, all where empty; ``rebuild``: trust no saved index."""
+    """``peers``: parts of names, all where empty; ``rebuild``: trust no saved index.
+
+    ``keep_graph``: trust one of ours that another build of the core made.
+    """
 
     rounds: int = 15
     data: tuple[str, ...] = ("real", "random")
     peers: tuple[str, ...] = ()
     rebuild: bool = False
+    keep_graph: bool = False
     build_threads: int = 2
 
     def wants(self, peer: str) -> bool:

@@ -55,8 +55,8 @@ class Peer:
 def steps(first: float, last: float, factor: float = 1.12) -> list[int]:
     """Return whole numbers from ``first`` to ``last``, each about ``factor`` times the one before.
 
-    >>> steps(1, 5, 1.5)
-    [1, 2, 3, 5]
+    >>> steps(10, 20, 1.3)
+    [10, 13, 17, 20]
     """
     numbers = [int(first)]
     while numbers[-1] < last:

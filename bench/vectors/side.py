@@ -31,7 +31,11 @@ class Side:
         worker = Worker(
             name, settings, module="bench.vectors.worker", environment=ONE_THREAD, quiet=False
         )
-        wanted = {"rebuild": options.rebuild, "threads": options.build_threads}
+        wanted = {
+            "rebuild": options.rebuild,
+            "any_version": options.keep_graph,
+            "threads": options.build_threads,
+        }
         print(f"{kind} {count}: {name} …", end=" ", flush=True)
         return cls(name, worker, worker.ask("open", wanted)[1])
 

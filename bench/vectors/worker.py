@@ -40,7 +40,7 @@ class VectorWorker:
         note = self._file.with_suffix(".json")
         if self._peer.kept and not argument["rebuild"] and note.exists():
             built: dict[str, Any] = json.loads(note.read_text())
-            if built["version"] == self._peer.version:
+            if argument["any_version"] or built["version"] == self._peer.version:
                 self._peer.load(self._file, self._vectors.rows)
                 return {**built, "kept": True, "loaded": True}
         note.unlink(missing_ok=True)
@@ -126,7 +126,9 @@ class VectorWorker:
         return ids, taken / 1000
 
     def _keep(self, note: Path, built: dict[str, Any]) -> None:
-        self._peer.save(self._file)
+        unfinished = self._file.with_suffix(".part")
+        self._peer.save(unfinished)
+        unfinished.rename(self._file)
         built["file_bytes"] = self._file.stat().st_size
         note.write_text(json.dumps(built))
 
