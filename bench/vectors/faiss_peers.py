@@ -12,6 +12,7 @@ from bench.vectors.peer import Ladder, Peer, Setting, blocks, steps
 
 _EF_CONSTRUCTION = 128
 _TRAINED_ON = 100_000
+_QUICK = ("Flat", "SQfp16", "SQ8,RFlat", "RaBitQfs,RFlat")  # to build
 _FACTORS = (2, 4, 8, 16, 32, 64)
 
 
@@ -23,7 +24,7 @@ class Faiss(Peer):
     def __init__(self, form: str) -> None:
         faiss.omp_set_num_threads(1)
         self._form = form
-        self.kept = form != "Flat"
+        self.kept = form not in _QUICK
         self._space = faiss.ParameterSpace()
 
     def build(self, rows: NDArray[np.float32], threads: int) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from bench.options import Options
 from bench.process import ONE_THREAD, Worker
+from bench.vectors.field import OURS
 
 _QUERIES = 100  # of a turn
 _SECONDS = 0.4  # after which a turn ends early
@@ -33,7 +34,7 @@ class Side:
         )
         wanted = {
             "rebuild": options.rebuild,
-            "any_version": options.keep_graph,
+            "any_version": options.keep_graph and name == OURS,
             "threads": options.build_threads,
         }
         print(f"{kind} {count}: {name} …", end=" ", flush=True)
