@@ -160,6 +160,7 @@ def _extras(kind: str, count: int, ours: Side) -> dict[str, Any]:
         "n": count,
         "ndim": data.NDIM,
         "k": data.K,
+        "noise_cosine": data.COSINE if kind == "real" else None,
         "seed": data.SEED,
         "queries": data.QUERIES,
         "recall_ours": ours.recall,
@@ -169,16 +170,12 @@ def _extras(kind: str, count: int, ours: Side) -> dict[str, Any]:
 
 def _hopeless(kind: str, options: Options) -> dict[str, str]:
     """Return which peers are far behind at 100,000 rows, and by how much."""
-    file = OUT / "search-100k.json"
-    if not file.exists():
+    rows = _smaller(kind)
+    if not rows:
         print("search-100k comes first: it tells which peers are hopeless at a million")
         run({"search-100k"}, options)
-    rows = [
-        row
-        for row in json.loads(file.read_text())
-        if row["data"] == kind and not row.get("half_removed")
-    ]
-    fastest = min((row["theirs"] for row in rows if row["reached"]), default=0.0)
+        rows = _smaller(kind)
+    fastest = min((row["theirs"] for row in rows if row["reached"]), default=float("inf"))
     names = {row["peer"].removeprefix(f"{kind}: "): row for row in rows}
     return {
         name: f"{row['theirs'] / fastest:.1f} times the fastest peer's time at 100,000 rows"
@@ -187,11 +184,19 @@ def _hopeless(kind: str, options: Options) -> dict[str, str]:
     }
 
 
+def _smaller(kind: str) -> list[dict[str, Any]]:
+    """Return the last rows of search-100k of a kind, all rows of the index there."""
+    file = OUT / "search-100k.json"
+    rows = json.loads(file.read_text()) if file.exists() else []
+    return [row for row in rows if row["data"] == kind and not row.get("half_removed")]
+
+
 def _prepared(kind: str, count: int) -> bool:
     """Make the vectors and what is true of them, before any worker asks for them."""
     vectors = data.load(kind, count)
     if vectors is None:
         return False
+    print(f"{kind}: {vectors.note}")
     data.truth(vectors)
     data.truth(vectors, half_removed=True)
     return True
