@@ -164,6 +164,7 @@ def _extras(kind: str, count: int, ours: Side) -> dict[str, Any]:
         "seed": data.SEED,
         "queries": data.QUERIES,
         "recall_ours": ours.recall,
+        "our_setting": ours.setting,
         "our_build": ours.built,
     }
 

@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.vectors.peer import Peer, blocks
+from bench.vectors.peer import Peer, Setting, blocks
 from edgepersona import _native
 
 _LINKED_AT_ONCE = 4096
-_LANDED = hasattr(_native.VectorIndex, "link")
 
 
 class Ours(Peer):
@@ -20,8 +19,8 @@ class Ours(Peer):
 
     def __init__(self, *, exact: bool = False) -> None:
         self.version = hashlib.sha256(Path(_native.__file__).read_bytes()).hexdigest()[:12]
-        self.kept = not exact and _LANDED
-        self._exact = {"exact": True} if exact and _LANDED else {}
+        self.kept = not exact
+        self._exact = exact
 
     def build(self, rows: NDArray[np.float32], threads: int) -> None:
         self._add(rows)
@@ -39,19 +38,20 @@ class Ours(Peer):
         self.settle()
 
     def search(self, query: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-        found: NDArray[np.int64] = self.index.search(query[None], k, **self._exact)[0][0]
+        found: NDArray[np.int64] = self.index.search(query[None], k, exact=self._exact)[0][0]
         return found
 
     def remove(self, ids: NDArray[np.int64]) -> None:
         self.index.remove(ids)
 
+    def chosen(self) -> Setting:
+        return {"width": self.index.search_width, "depth": self.index.search_depth}
+
     def sizes(self) -> dict[str, int]:
-        if not _LANDED:
-            return {"scan_bytes": 0, "memory_bytes": self.index.memory_bytes()}
         return {"scan_bytes": self.index.scan_bytes(), "memory_bytes": self.index.memory_bytes()}
 
     def settle(self) -> None:
-        while _LANDED and not self._exact and self.index.link(_LINKED_AT_ONCE):
+        while not self._exact and self.index.link(_LINKED_AT_ONCE):
             pass
 
     def _add(self, rows: NDArray[np.float32]) -> None:

@@ -44,6 +44,10 @@ class Peer:
         """Drop these rows."""
         raise NotImplementedError("it cannot remove rows")
 
+    def chosen(self) -> Setting:
+        """Return the settings that the index chose by itself."""
+        return {}
+
     def sizes(self) -> dict[str, int]:
         """Return the bytes that the index itself says it takes."""
         return {}

@@ -72,7 +72,8 @@ class VectorWorker:
             target=argument["target"], limit_us=argument["limit_us"],
         )  # fmt: skip
         self._peer.use(chosen.setting)
-        return {"setting": chosen.setting, "p50_us": chosen.p50_us, "reached": chosen.reached}
+        setting = {**chosen.setting, **self._peer.chosen()}
+        return {"setting": setting, "p50_us": chosen.p50_us, "reached": chosen.reached}
 
     def use(self, setting: Setting) -> None:
         """Search with ``setting`` from now on."""
