@@ -83,9 +83,13 @@ def _approximate(work: str, kind: str, count: int, options: Options) -> list[Row
                     limit_us = _LIMIT * theirs.p50_us
                 if theirs.reached:
                     settings[name] = theirs.setting
-                row = _row(work, kind, count, ours, theirs, options)
-                row.extras["left_out"] = left_out
-                rows.append(row)
+                rows.append(_row(work, kind, count, ours, theirs, options))
+                rows[-1].extras["left_out"] = left_out
+                if theirs.reached and ours.tuned_recall > theirs.tuned_recall:
+                    theirs.tune(ours.tuned_recall, limit_us)
+                    rows.append(
+                        _row(work, kind, count, ours, theirs, options, note=", at our recall")
+                    )
         return rows + _halved(work, kind, count, ours, settings, options)
 
 
@@ -181,7 +185,7 @@ def _hopeless(kind: str, options: Options) -> dict[str, str]:
     return {
         name: f"{row['theirs'] / fastest:.1f} times the fastest peer's time at 100,000 rows"
         for name, row in names.items()
-        if name != field.FLAT and row["theirs"] > _HOPELESS * fastest
+        if name in field.ENTRIES and name != field.FLAT and row["theirs"] > _HOPELESS * fastest
     }
 
 

@@ -15,13 +15,18 @@ _SECONDS = 0.4  # after which a turn ends early
 
 @dataclass
 class Side:
-    """``built``: version, seconds and threads of the build; ``setting`` and ``recall`` as tuned."""
+    """``built``: version, seconds and threads of the build; ``setting`` as tuned.
+
+    ``tuned_recall`` and ``p50_us`` are over the queries that were tuned on, ``recall`` over the
+    others.
+    """
 
     name: str
     worker: Worker
     built: dict[str, Any]
     setting: dict[str, float] = field(default_factory=dict)
     recall: float = 0.0
+    tuned_recall: float = 0.0
     p50_us: float = 0.0
     reached: bool = True
 
@@ -43,8 +48,9 @@ class Side:
     def tune(self, target: float, limit_us: float) -> None:
         """Choose the smallest setting whose recall reaches ``target``, and measure its recall."""
         chosen = self.worker.ask("tune", {"target": target, "limit_us": limit_us})[1]
-        self.setting, self.reached = chosen["setting"], chosen["reached"]
-        self.p50_us = chosen["p50_us"]
+        self.setting, tuned = chosen["setting"], chosen["tuned"]
+        self.reached, self.p50_us = tuned["reached"], tuned["p50_us"]
+        self.tuned_recall = tuned["recall"]
         self.measure()
         print(
             f"recall {self.recall:.4f}, p50 {self.p50_us:.0f} us{self.described()}"

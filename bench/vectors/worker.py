@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ class VectorWorker:
         )  # fmt: skip
         self._peer.use(chosen.setting)
         setting = {**chosen.setting, **self._peer.chosen()}
-        return {"setting": setting, "p50_us": chosen.p50_us, "reached": chosen.reached}
+        return {"setting": setting, "tuned": asdict(chosen)}
 
     def use(self, setting: Setting) -> None:
         """Search with ``setting`` from now on."""
