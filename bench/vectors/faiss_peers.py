@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bench.vectors.peer import Ladder, Peer, Setting, blocks, steps
 
 _EF_CONSTRUCTION = 128
-_TRAINED_ON = 100_000
+_TRAINED_ON = 200_000
 _QUICK = ("Flat", "SQfp16", "SQ8,RFlat", "RaBitQfs,RFlat")  # to build
 _FACTORS = (2, 4, 8, 16, 32, 64)
 
