@@ -20,7 +20,8 @@ class PlainInsert:
         self._vec = vec
         self._numbers = itertools.count(1)
         ndim = rows.shape[1]
-        self._database.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")
+        for setting in ("journal_mode = WAL", "synchronous = FULL"):
+            self._database.execute(f"PRAGMA {setting}").fetchall()
         if vec:
             import sqlite_vec
 

@@ -57,16 +57,20 @@ def compare(
 def publish(target: str, rows: list[Row], machine: str) -> None:
     """Print the table and write build/bench/<target>.json."""
     print(f"\n{target}  ({machine})")
-    print(f"{'peer':<44}{'ours':>10}{'theirs':>10}{'ratio':>8}  {'range':<15}{'unit':<10}quality")
+    print(f"{'peer':<44}{'ours':>10}{'theirs':>10}{'ratio':>8}  {'range':<17}{'unit':<10}quality")
     for row in rows:
         span = f"{row.ratio_low:.2f} to {row.ratio_high:.2f}"
         print(
-            f"{row.peer:<44}{row.ours:>10.1f}{row.theirs:>10.1f}{row.ratio:>8.2f}  {span:<15}"
-            f"{row.unit:<10}{row.quality}"
+            f"{row.peer:<44}{_short(row.ours):>10}{_short(row.theirs):>10}{row.ratio:>8.2f}"
+            f"  {span:<17}{row.unit:<10}{row.quality}"
         )
     OUT.mkdir(parents=True, exist_ok=True)
     file = OUT / f"{target}.json"
     file.write_text(json.dumps([_flat(row) for row in rows], indent=1) + "\n")
+
+
+def _short(value: float) -> str:
+    return f"{value:.1f}" if value >= 10 else f"{value:.3f}"
 
 
 def _flat(row: Row) -> dict[str, Any]:
