@@ -78,5 +78,5 @@ def installed(names: list[str]) -> list[str]:
     """Return those whose library is there, and say which is not."""
     missing = {ENTRIES[name].needs for name in names if find_spec(ENTRIES[name].needs) is None}
     for library in sorted(missing):
-        print(f"{library} is not installed, so it is left out: pip install 'edgepersona[bench]'")
+        print(f"{library} is not installed, so it is left out: `make bench-index` installs it")
     return [name for name in names if ENTRIES[name].needs not in missing]
