@@ -19,7 +19,7 @@ LINK = []
 SANITIZE = os.environ.get("EDGEPERSONA_SANITIZE")  # what -fsanitize takes: see tests/sanitized.py
 if SANITIZE:
     LINK += [f"-fsanitize={SANITIZE}"]
-    FLAGS += [*LINK, "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-O1", "-g"]
+    FLAGS += [*LINK, "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-O1", "-g1"]
     FLAGS += ["-UNDEBUG", "-D_GLIBCXX_ASSERTIONS"]  # also what the library can check by itself
 
 if sys.platform == "darwin":  # aligned new and shared_mutex

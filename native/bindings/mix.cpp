@@ -14,8 +14,9 @@ void mix_into(const py::object& given, const py::object& given_ids, const py::ob
     using Logits = py::array_t<float, py::array::c_style>;  // written in place: never a copy
     if (!py::isinstance<Logits>(given)) throw InvalidInput("logits are no contiguous float32");
     auto logits = py::reinterpret_borrow<Logits>(given);
-    if (logits.ndim() != 1 || !logits.writeable()) {
-        throw InvalidInput("logits are read-only, or have not one axis");
+    const bool aligned = reinterpret_cast<std::uintptr_t>(logits.data()) % alignof(float) == 0;
+    if (logits.ndim() != 1 || !logits.writeable() || !aligned) {
+        throw InvalidInput("logits are read-only, not aligned, or have not one axis");
     }
     const auto ids = as_integers(given_ids, "ids");
     const auto probs = as_vector(given_probs, "probs");

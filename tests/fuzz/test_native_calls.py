@@ -8,7 +8,16 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepersona._native import StepCache, StepDecoder, VectorIndex
+from edgepersona._native import (
+    NgramModel,
+    Persona,
+    PersonaCache,
+    StepCache,
+    StepDecoder,
+    VectorIndex,
+    kmeans,
+    mix,
+)
 from edgepersona.errors import InputError
 from edgepersona.sampling import Sampler, SamplingParams
 
@@ -101,13 +110,13 @@ K = st.integers(-1, 30) | st.sampled_from([2**31, 2**63 - 1, 2**63, -(2**63), 0.
 @given(st.data())
 def test_an_index_answers_or_refuses(data: st.DataObject) -> None:
     ndim = data.draw(st.integers(1, 20))
-    index = VectorIndex(ndim)
+    index = VectorIndex(ndim, graph_from=data.draw(st.integers(1, 8)))
     for _ in range(data.draw(st.integers(1, 6))):
         n = data.draw(st.integers(0, 12))
         ids = data.draw(arrays(near(n), "i8") | st.just(np.arange(n)))
         vectors = data.draw(arrays(near(n, ndim), data.draw(st.sampled_from(["f4", "f2"]))))
         before = len(index)
-        match data.draw(st.sampled_from(["add", "remove", "search", "search"])):
+        match data.draw(st.sampled_from(["add", "remove", "search", "search", "load"])):
             case "add":
                 attempt(index.add, ids, vectors)
             case "remove":
@@ -120,6 +129,11 @@ def test_an_index_answers_or_refuses(data: st.DataObject) -> None:
                     assert found[0].shape == found[1].shape
                     assert not np.isnan(found[1]).any()
                 assert len(index) == before
+            case "load":
+                width = data.draw(st.sampled_from([64, 64, 0, 1, -1, 2**63]))
+                attempt(index.load_graph, ids, data.draw(arrays(near(n, 32), "u4")), width)
+                attempt(index.link, data.draw(K))
+                assert index.graph()[1].shape[1] == 32
 
 
 HIDDEN, INTERMEDIATE, HEADS, HEAD_DIM, VOCAB, POSITIONS = 20, 30, 2, 16, 5, 4
@@ -193,3 +207,67 @@ def test_a_sampler_draws_a_token_or_refuses(data: st.DataObject) -> None:
         if token is not None:
             assert 0 <= token < logits.size
             assert logits[token] > -np.inf
+
+
+@given(st.data())
+def test_a_persona_attends_or_refuses(data: st.DataObject) -> None:
+    key_ndim, value_ndim = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 9))
+    persona = Persona(key_ndim, value_ndim, window=data.draw(st.integers(0, 5)))
+    for _ in range(data.draw(st.integers(1, 5))):
+        n = data.draw(st.integers(0, 6))
+        ids = data.draw(arrays(near(n), "i8") | st.just(np.arange(n)))
+        keys, values = arrays(near(n, key_ndim), "f4"), arrays(near(n, value_ndim), "f4")
+        if data.draw(st.integers(0, 3)):
+            ages = data.draw(arrays(near(n), "i8"))
+            attempt(persona.add, ids, ages, data.draw(keys), data.draw(values))
+        else:
+            attempt(persona.remove, ids)
+        scale = data.draw(st.floats(width=32))
+        found = attempt(persona.attend, data.draw(arrays(near(key_ndim), "f4")), scale)
+        for vector in (found, persona.mean()):
+            assert vector is None or (vector.shape == (value_ndim,) and np.isfinite(vector).all())
+
+
+@given(st.data())
+def test_a_cache_of_personas_keeps_or_refuses(data: st.DataObject) -> None:
+    cache = PersonaCache(data.draw(st.integers(0, 2000)))
+    hashes = st.binary(max_size=70) | st.sampled_from([b"a", b"b", "text", None])
+    for _ in range(data.draw(st.integers(1, 6))):
+        key = data.draw(hashes), data.draw(st.sampled_from([0, 1, 2**64, -1])), data.draw(hashes)
+        attempt(cache.put, *key, data.draw(arrays(near(5), "f4")))
+        found = attempt(cache.get, *key)
+        assert found is None or np.isfinite(found).all()
+        assert cache.size_bytes <= cache.capacity_bytes
+
+
+@given(st.data())
+def test_clusters_are_found_or_refused(data: st.DataObject) -> None:
+    vectors = data.draw(arrays(near(data.draw(st.integers(0, 9)), 3), "f4"))
+    found = attempt(kmeans, vectors, data.draw(K), seed=data.draw(K), iterations=5)
+    if found is not None:
+        labels, centroids = found
+        assert set(labels.tolist()) == set(range(len(centroids)))
+
+
+@given(st.data())
+def test_an_ngram_model_predicts_or_refuses(data: st.DataObject) -> None:
+    model = NgramModel(order=data.draw(st.integers(2, 5)))
+    tokens = arrays(near(data.draw(st.integers(0, 30))), data.draw(st.sampled_from(["i4", "u4"])))
+    for _ in range(data.draw(st.integers(1, 5))):
+        ids = data.draw(arrays(near(2), "i8") | st.just(np.arange(2)))
+        offsets = data.draw(arrays(near(3), "i8") | st.just(np.array([0, 1, 4])))
+        attempt(model.add, ids, data.draw(tokens), offsets)
+        if data.draw(st.booleans()):
+            attempt(model.remove, data.draw(arrays(near(2), "i8")))
+        context = data.draw(tokens)
+        found = attempt(model.distribution, context, data.draw(K))
+        assert found is None or (found[1] > 0).all()
+        attempt(model.continuations, context, data.draw(st.integers(-1, 9)))
+
+
+@given(st.data())
+def test_logits_are_mixed_or_refused(data: st.DataObject) -> None:
+    n = data.draw(st.integers(0, 5))
+    logits = data.draw(arrays(near(20), "f4"))
+    ids, probs = data.draw(arrays(near(n), "i8")), data.draw(arrays(near(n), "f4"))
+    attempt(mix, logits, ids, probs, data.draw(st.sampled_from([0.0, 0.3, 1.0, float("nan")])))
