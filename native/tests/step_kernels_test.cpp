@@ -289,7 +289,7 @@ TEST(softmax_sums_to_one_and_forgets_what_is_far_below) {
 
 TEST(log_sum_exp_agrees_with_double_and_tells_what_is_not_finite) {
     const float inf = std::numeric_limits<float>::infinity(), nan = std::nanf("");
-    for (const StepKernels* set : sets()) {
+    for (const StepKernels* set : step_sets()) {
         for (const std::size_t count : {1, 2, 63, 64, 65, 511, 512, 513, 5000}) {
             auto x = normal(count, 12, 9.0F);
             if (count > 2) x[1] = -inf, x[2] = -1e30F;
