@@ -20,8 +20,9 @@ using Ids = std::vector<std::int64_t>;
 // noise, for rows themselves are found too easily: the graph was built from them. A cosine of .5 to
 // the row is what a question has to what answers it, and a little harder to walk to than texts that
 // are new to the index: where these are found to .975, those are to .98 or more.
-constexpr std::size_t kWidths[] = {24, 32, 40, 48, 56, 64, 72, 80, 96, 112, 128, 160, 192, 256,
-                                   320, 384, 512};
+// Texts of which there are many near copies take the widest: a narrow view is filled by copies.
+constexpr std::size_t kWidths[] = {24,  32,  40,  48,  56,  64,  72,  80,  96,   112,  128, 160,
+                                   192, 256, 320, 384, 512, 640, 768, 896, 1024, 1536, 2048};
 constexpr std::size_t kSamples = 200, kSampleK = 10;
 constexpr double kSampleCosine = 0.5, kWalkRecall = 0.98;
 // Picking is measured on the same, which are no harder for it.
