@@ -75,7 +75,7 @@ def _approximate(work: str, kind: str, count: int, options: Options) -> list[Row
     names = [name for name in known if options.wants(name) and name not in left_out]
     rows, settings, limit_us = [], {}, _NO_LIMIT
     with closing(Side.open(field.OURS, kind, count, options)) as ours:
-        ours.tune(NEAR, limit_us)
+        rows.append(_as_it_chooses(work, kind, count, ours, options))
         for name in names:
             with _lost(name, ours), closing(Side.open(name, kind, count, options)) as theirs:
                 theirs.tune(NEAR, limit_us)
@@ -91,6 +91,19 @@ def _approximate(work: str, kind: str, count: int, options: Options) -> list[Row
                         _row(work, kind, count, ours, theirs, options, note=", at our recall")
                     )
         return rows + _halved(work, kind, count, ours, settings, options)
+
+
+def _as_it_chooses(work: str, kind: str, count: int, ours: Side, options: Options) -> Row:
+    """Compare the width that our index chose for itself with the one it is tuned to."""
+    ours.measure()
+    alone, recall = [ours.turn() for _ in range(options.rounds)], ours.recall
+    ours.tune(NEAR, _NO_LIMIT)
+    tuned = [ours.turn() for _ in range(options.rounds)]
+    return compare(
+        work, f"{kind}: itself, as it chooses : tuned", alone, tuned, unit="us", better="lower",
+        quality=f"recall {recall:.4f} : {ours.recall:.4f}{ours.described()}",
+        extras={**_extras(kind, count, ours), "recall_as_it_chooses": recall},
+    )  # fmt: skip
 
 
 def _halved(
@@ -193,7 +206,11 @@ def _smaller(kind: str) -> list[dict[str, Any]]:
     """Return the last rows of search-100k of a kind, all rows of the index there."""
     file = OUT / "search-100k.json"
     rows = json.loads(file.read_text()) if file.exists() else []
-    return [row for row in rows if row["data"] == kind and not row.get("half_removed")]
+    return [
+        row
+        for row in rows
+        if row["data"] == kind and "reached" in row and not row.get("half_removed")
+    ]
 
 
 def _prepared(kind: str, count: int) -> bool:
