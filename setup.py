@@ -16,7 +16,7 @@ VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 FLAGS = ["-O3", "-g0", "-std=c++17", "-Wall", "-Wextra", "-fvisibility=hidden"]
 LINK = []
 
-SANITIZE = os.environ.get("EDGEPERSONA_SANITIZE")  # what -fsanitize takes: see tests/sanitized.py
+SANITIZE = os.environ.get("EDGEPERSONA_SANITIZE")  # what -fsanitize takes: tests/run_sanitized.py
 if SANITIZE:
     LINK += [f"-fsanitize={SANITIZE}"]
     FLAGS += [*LINK, "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-O1", "-g1"]
