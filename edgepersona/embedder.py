@@ -39,7 +39,9 @@ class Embedder:
         self._pad_id = spec.pad_id
         self._prefixes = {"document": spec.document_prefix, "query": spec.query_prefix}
         self._tokenizer = Tokenizer(bundle.file(spec.tokenizer))
-        self._session = Session(bundle.file(spec.path), target="cpu", threads=threads)
+        # What follows is a search or a commit: spinning threads would keep that waiting for
+        # milliseconds, ten times what a durable commit takes.
+        self._session = Session(bundle.file(spec.path), threads=threads, rest=True)
         self.provider = self._session.provider
 
     def encode(self, texts: Sequence[str], *, role: str = "document") -> NDArray[np.float32]:

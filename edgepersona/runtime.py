@@ -28,15 +28,20 @@ PROVIDERS = {
 class Session:
     """A loaded model graph; ``provider`` is the execution provider really in use.
 
-    Safe to run from several threads at once.
+    Safe to run from several threads at once. ``rest``: its threads stop spinning when a run ends,
+    where what comes next is not another run.
     """
 
-    def __init__(self, model: Path, *, target: str = "cpu", threads: int | None = None) -> None:
+    def __init__(
+        self, model: Path, *, target: str = "cpu", threads: int | None = None, rest: bool = False
+    ) -> None:
         ort = onnxruntime()
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads or physical_cores()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        if rest:
+            options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
             self._session = ort.InferenceSession(
                 os.fspath(model), options, providers=[PROVIDERS[target]]
