@@ -40,7 +40,8 @@ class Ours(Peer):
     def load(self, file: Path, rows: NDArray[np.float32]) -> None:
         self._add(rows)
         with np.load(file) as graph:
-            self.index.load_graph(graph["ids"], graph["links"], int(graph["width"]))
+            if len(graph["ids"]):  # none where it searches by a sketch
+                self.index.load_graph(graph["ids"], graph["links"], int(graph["width"]))
         self.settle()
 
     def search(self, query: NDArray[np.float32], k: int) -> NDArray[np.int64]:
