@@ -30,7 +30,8 @@ _HOPELESS = 4
 """Times the fastest peer's p50 at 100,000 rows, from which on a peer is left out at a million."""
 
 _LIMIT = 3
-"""Times the p50 of a flat scan, beyond which a setting is not tried."""
+_FAR_BEHIND = 10
+"""Times the p50 of a flat scan, and of ours, beyond which a setting is not tried."""
 
 
 def run_exact(works: set[str], options: Options) -> None:
@@ -80,7 +81,7 @@ def _approximate(work: str, kind: str, count: int, options: Options) -> list[Row
             with _lost(name, ours), closing(Side.open(name, kind, count, options)) as theirs:
                 theirs.tune(NEAR, limit_us)
                 if name == field.FLAT:
-                    limit_us = _LIMIT * theirs.p50_us
+                    limit_us = min(_LIMIT * theirs.p50_us, _FAR_BEHIND * ours.p50_us)
                 if theirs.reached:
                     settings[name] = theirs.setting
                 rows.append(_row(work, kind, count, ours, theirs, options))
