@@ -25,6 +25,7 @@ class Faiss(Peer):
         faiss.omp_set_num_threads(1)
         self._form = form
         self.kept = form not in _QUICK
+        self.removes = form.startswith("IVF") and "RFlat" not in form
         self._space = faiss.ParameterSpace()
 
     def build(self, rows: NDArray[np.float32], threads: int) -> None:
@@ -71,6 +72,4 @@ class Faiss(Peer):
         return found
 
     def remove(self, ids: NDArray[np.int64]) -> None:
-        if not self._form.startswith("IVF") or "RFlat" in self._form:
-            raise NotImplementedError("it cannot remove rows and keep the others' ids")
         self.index.remove_ids(ids)

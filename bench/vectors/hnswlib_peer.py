@@ -18,6 +18,7 @@ class Hnswlib(Peer):
     """``hnswlib.Index`` with ``links`` neighbours a row (M)."""
 
     version = version("hnswlib")
+    removes = True
 
     def __init__(self, links: int) -> None:
         self._links = links

@@ -12,9 +12,14 @@ Ladder = list[Setting]
 
 
 class Peer:
-    """One index, empty at first. ``kept``: slow to build, so that a later run loads it."""
+    """One index, empty at first.
+
+    ``kept``: slow to build, so that a later run loads it; ``removes``: it can drop rows and keep
+    the others' ids.
+    """
 
     kept = True
+    removes = False
     version = ""
 
     def build(self, rows: NDArray[np.float32], threads: int) -> None:
@@ -42,7 +47,7 @@ class Peer:
 
     def remove(self, ids: NDArray[np.int64]) -> None:
         """Drop these rows."""
-        raise NotImplementedError("it cannot remove rows")
+        raise NotImplementedError
 
     def chosen(self) -> Setting:
         """Return the settings that the index chose by itself."""

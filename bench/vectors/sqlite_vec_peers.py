@@ -23,6 +23,7 @@ class SqliteVec(Peer):
     """A ``vec0`` table in a file; unit vectors have the same order by L2 as by inner product."""
 
     version = version("sqlite-vec")
+    removes = True
 
     def __init__(self, coarse: str = "") -> None:
         self._coarse = coarse

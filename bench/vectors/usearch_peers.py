@@ -20,6 +20,7 @@ class Usearch(Peer):
     """``usearch.Index`` as it comes; what it kept as int8 is scored again in float32."""
 
     version = usearch.__version__
+    removes = True
 
     def __init__(self, dtype: str) -> None:
         self._dtype = dtype

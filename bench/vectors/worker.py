@@ -100,15 +100,14 @@ class VectorWorker:
                 break
         return float(np.median(taken))
 
-    def remove_half(self, argument: None) -> str:
-        """Remove half of the rows; return why not, where the peer cannot."""
-        ids = data.half(len(self._vectors.rows))
-        try:
-            self._peer.remove(ids)
-        except NotImplementedError as error:
-            return str(error)
+    def removes(self, argument: None) -> bool:
+        """Tell whether rows can be removed."""
+        return self._peer.removes
+
+    def remove_half(self, argument: None) -> None:
+        """Remove half of the rows."""
+        self._peer.remove(data.half(len(self._vectors.rows)))
         self._truth = data.truth(self._vectors, half_removed=True)
-        return ""
 
     def memory(self, argument: None) -> dict[str, int]:
         """Return by how many bytes the process grew since it was empty, and what it tells."""
