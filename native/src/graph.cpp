@@ -314,30 +314,37 @@ void Graph::apply(const Plan& plan) {
     for (const Change& change : plan.changes) at(change.row) = change.links;
 }
 
-void Graph::unlink(Row row) {
+void Graph::unlink(Row row) noexcept {
     if (!linked(row)) return;
     const Links own = links(row);
     mark(row, false);
     std::fill_n(at(row).to, kWidth, kNone);
-    std::vector<Row> around;
-    for (const Row to : own.to) {
-        if (to != kNone && linked_[to]) around.push_back(to);
-    }
-    for (const Row near : around) {
-        const Links& before = links(near);
-        if (std::find(before.to, before.to + kWidth, row) == before.to + kWidth) continue;
-        std::vector<Row> candidates;
-        for (const Row to : before.to) {
-            if (to != kNone && linked_[to]) candidates.push_back(to);
+    for (const Row near : own.to) {
+        if (near == kNone || !linked_[near]) continue;
+        Row* const to = at(near).to;
+        Row* const found = std::find(to, to + kWidth, row);
+        if (found == to + kWidth) continue;
+        try {
+            at(near) = links_around(near, own);
+        } catch (const std::bad_alloc&) {  // no room to choose others: it is left with fewer
+            std::copy(found + 1, to + kWidth, found);
+            to[kWidth - 1] = kNone;
         }
-        for (const Row to : around) {
-            if (to != near &&
-                std::find(candidates.begin(), candidates.end(), to) == candidates.end()) {
-                candidates.push_back(to);
-            }
-        }
-        at(near) = best_of(near, candidates);
     }
+}
+
+// The best of what `near` is linked to and of what a row that goes was linked to.
+Graph::Links Graph::links_around(Row near, const Links& gone) const {
+    std::vector<Row> candidates;
+    const auto add = [&](Row to) {
+        if (to != kNone && to != near && linked_[to] &&
+            std::find(candidates.begin(), candidates.end(), to) == candidates.end()) {
+            candidates.push_back(to);
+        }
+    };
+    for (const Row to : links(near).to) add(to);
+    for (const Row to : gone.to) add(to);
+    return best_of(near, candidates);
 }
 
 void Graph::restore(Row row, const Links& saved) {

@@ -6,6 +6,7 @@
 
 #include "check.h"
 #include "edgepersona/query.h"
+#include "failing_new.h"
 #include "sample_data.h"
 
 using namespace edgepersona;
@@ -75,6 +76,21 @@ TEST(a_graph_finds_nearly_all_neighbours_also_after_removals_and_returns) {
     }
     CHECK(all.graph.size() == kCount);
     CHECK(all.recall(64) > 0.95);
+}
+
+TEST(a_row_is_unlinked_also_where_memory_runs_out) {
+    Fixture all;
+    all.link(0, kCount);
+    for (Graph::Row row = 0; row < 300; ++row) {
+        const FailingNew failing(row % 7);
+        all.graph.unlink(row);
+    }
+    CHECK(all.graph.size() == kCount - 300);
+    for (Graph::Row row = 0; row < 300; ++row) {
+        for (const Graph::Row near : all.graph.links(row).to) CHECK(near == Graph::kNone);
+        all.rows.vacate(row);
+    }
+    CHECK(all.recall(64) > 0.9);
 }
 
 TEST(a_wider_walk_finds_more_best_first_and_scores_more_rows) {

@@ -59,7 +59,7 @@ class Graph {
     Plan plan(Row row) const;
     void apply(const Plan& plan);
     // Takes a row out; its neighbours are linked to each other where that serves.
-    void unlink(Row row);
+    void unlink(Row row) noexcept;
     // As saved. Links to rows that are not linked are to be left out.
     void restore(Row row, const Links& links);
 
@@ -77,6 +77,7 @@ class Graph {
                std::vector<Near>& scored) const;
     Links with(Row row, Row added) const;
     Links best_of(Row row, const std::vector<Row>& candidates) const;
+    Links links_around(Row near, const Links& gone) const;
 
     const RowStore& rows_;
     std::vector<Memory> blocks_;  // of Links
