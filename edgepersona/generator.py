@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepersona.bundle import Bundle
-from edgepersona.decoder import Decoder, DecodingState
+from edgepersona.decoder import DecodingState, open_decoder
 from edgepersona.errors import EdgePersonaError, InputError
 from edgepersona.layout import Layout, Part, lay_out
 from edgepersona.prompt import Prompt, SoftSegment
@@ -76,7 +76,7 @@ class Generator:
         self._template = ChatTemplate(
             spec.chat_template, bos_token=spec.bos_token, eos_token=spec.eos_token
         )
-        self.decoder = Decoder(bundle, threads=threads)
+        self.decoder = open_decoder(bundle, threads=threads)
 
     def stream(
         self, prompt: Prompt, params: SamplingParams | None = None, *, strategy: str = ""
@@ -182,7 +182,9 @@ class Stream:
         for start in range(0, len(vectors), _PREFILL_CHUNK):
             if self._cancelled.is_set():
                 return None
-            logits = sequence.extend(vectors[start : start + _PREFILL_CHUNK])
+            chunk = vectors[start : start + _PREFILL_CHUNK]
+            is_last = start + len(chunk) == len(vectors)
+            logits = sequence.extend(chunk, wanted=int(is_last))
         return logits[0] if logits is not None else None
 
     def _vectors(self, part: Part) -> NDArray[np.float32]:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgepersona.bundle import Bundle, write_manifest
+from edgepersona.decoder import choose_variant
+
+if TYPE_CHECKING:
+    from edgepersona.onnxdecoder import OnnxDecoder
 
 TEMPLATE = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"
@@ -46,6 +51,13 @@ GENERATOR = {
     "variants": [],
 }
 """The same of a generator, for those who load none."""
+
+
+def open_onnx(bundle: Bundle, **options: Any) -> OnnxDecoder:
+    """Load a bundle's first variant on ONNX Runtime."""
+    from edgepersona.onnxdecoder import OnnxDecoder
+
+    return OnnxDecoder(bundle, choose_variant(bundle), **options)
 
 
 def write_tokenizer(folder: Path) -> int:

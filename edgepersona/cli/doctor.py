@@ -169,14 +169,14 @@ def _embedder_plan(bundle: Bundle) -> dict[str, Any]:
 
 
 def _generator_plan(bundle: Bundle) -> dict[str, Any]:
-    from edgepersona.decoder import Decoder, choose_variant
+    from edgepersona.decoder import choose_variant, open_decoder
 
     variant = choose_variant(bundle)
     return {
         "model": bundle.generator.source,
         "target": variant.target,
         "precision": variant.precision,
-        "provider": Decoder(bundle).provider,
+        "provider": open_decoder(bundle).provider,
     }
 
 

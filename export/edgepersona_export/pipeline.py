@@ -209,7 +209,7 @@ def _verify(
         windows,
         options.precision,
     )
-    if generator.decoder.stepper:
+    if options.precision == "int8":
         checks += verify.check_generator(
             lambda ids: log_probs(generator.decoder, ids, one_by_one=True),
             lambda ids: reference[tuple(ids)],
@@ -229,13 +229,16 @@ def _verify_graph(
     windows: list[list[int]],
     reference: Callable[[list[int]], NDArray[np.float32]],
 ) -> list[verify.Check]:
-    from edgepersona.decoder import Decoder, log_probs
+    from edgepersona.decoder import log_probs
+    from edgepersona.onnxdecoder import OnnxDecoder
     from edgepersona.runtime import Session
 
     folder = bundle.path / "fp32-check"
     try:
         generators.write_generator(model, folder, precision="fp32")
-        decoder = Decoder(bundle, session=Session(folder / "model.onnx"))
+        decoder = OnnxDecoder(
+            bundle, bundle.generator.variants[0], session=Session(folder / "model.onnx")
+        )
         return verify.check_generator(
             lambda ids: log_probs(decoder, ids), reference, windows, "fp32"
         )

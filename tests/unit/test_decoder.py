@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgepersona.decoder import Decoder
 from edgepersona.errors import BundleError, ExportError, InputError
+from edgepersona.onnxdecoder import OnnxDecoder
 
 torch = pytest.importorskip("torch", reason="export extra is not installed")
 transformers = pytest.importorskip("transformers", reason="export extra is not installed")
 
 from tests import tiny  # noqa: E402
+from tests.tiny import open_onnx  # noqa: E402
 
 VOCAB = 259
 IDS = [int(i) for i in np.random.default_rng(7).integers(3, VOCAB, 70)]
@@ -29,8 +30,8 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def decoder(model, tmp_path_factory: pytest.TempPathFactory) -> Decoder:
-    return Decoder(tiny.write_bundle(tmp_path_factory.mktemp("bundle"), model))
+def decoder(model, tmp_path_factory: pytest.TempPathFactory) -> OnnxDecoder:
+    return open_onnx(tiny.write_bundle(tmp_path_factory.mktemp("bundle"), model))
 
 
 def _torch_logits(model, ids: list[int]) -> np.ndarray:
@@ -38,12 +39,12 @@ def _torch_logits(model, ids: list[int]) -> np.ndarray:
         return model(torch.tensor([ids])).logits[0].numpy()
 
 
-def test_fp32_logits_equal_torchs_at_every_position(decoder: Decoder, model) -> None:
-    ours = decoder.start(capacity=70).extend(decoder.embed(IDS), every=True)
+def test_fp32_logits_equal_torchs_at_every_position(decoder: OnnxDecoder, model) -> None:
+    ours = decoder.start(capacity=70).extend(decoder.embed(IDS), wanted=len(IDS))
     np.testing.assert_allclose(ours, _torch_logits(model, IDS), atol=1e-3)
 
 
-def test_greedy_tokens_equal_torchs(decoder: Decoder, model) -> None:
+def test_greedy_tokens_equal_torchs(decoder: OnnxDecoder, model) -> None:
     prompt, ours = IDS[:9], []
     state = decoder.start(capacity=80)
     logits = state.extend(decoder.embed(prompt))[0]
@@ -58,7 +59,7 @@ def test_greedy_tokens_equal_torchs(decoder: Decoder, model) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 33, 69])
-def test_prefill_in_pieces_equals_prefill_at_once(decoder: Decoder, cut: int) -> None:
+def test_prefill_in_pieces_equals_prefill_at_once(decoder: OnnxDecoder, cut: int) -> None:
     whole = decoder.start(capacity=70).extend(decoder.embed(IDS))
     state = decoder.start(capacity=70)
     state.extend(decoder.embed(IDS[:cut]))
@@ -66,7 +67,7 @@ def test_prefill_in_pieces_equals_prefill_at_once(decoder: Decoder, cut: int) ->
     np.testing.assert_allclose(pieces, whole, atol=1e-4)
 
 
-def test_sequences_side_by_side_do_not_touch_each_other(decoder: Decoder) -> None:
+def test_sequences_side_by_side_do_not_touch_each_other(decoder: OnnxDecoder) -> None:
     alone = decoder.start(capacity=70)
     alone.extend(decoder.embed(IDS[:20]))
     expected = alone.step(IDS[20]).copy()
@@ -76,7 +77,7 @@ def test_sequences_side_by_side_do_not_touch_each_other(decoder: Decoder) -> Non
     np.testing.assert_array_equal(first.step(IDS[20]), expected)
 
 
-def test_a_full_cache_is_refused_before_anything_is_written(decoder: Decoder) -> None:
+def test_a_full_cache_is_refused_before_anything_is_written(decoder: OnnxDecoder) -> None:
     state = decoder.start(capacity=64)
     state.extend(decoder.embed(IDS[:60]))
     with pytest.raises(InputError, match="65 tokens do not fit a cache of 64"):
@@ -89,8 +90,8 @@ def test_quantised_logits_follow_torchs(tmp_path: Path, precision: str, least: f
     # Small weights: a random model with large ones is chaotic and multiplies every rounding. Of
     # its logits only the direction tells; the likeliest token is a toss-up.
     model = tiny.llama(VOCAB, initializer_range=0.05)
-    decoder = Decoder(tiny.write_bundle(tmp_path, model, precision=precision))
-    ours = decoder.start(capacity=70).extend(decoder.embed(IDS), every=True)
+    decoder = open_onnx(tiny.write_bundle(tmp_path, model, precision=precision))
+    ours = decoder.start(capacity=70).extend(decoder.embed(IDS), wanted=len(IDS))
     correlation = np.corrcoef(ours.ravel(), _torch_logits(model, IDS).ravel())[0, 1]
     assert correlation >= least
 
@@ -107,8 +108,8 @@ def test_a_bias_of_qwen2_is_carried_over(tmp_path: Path) -> None:
         for layer in model.model.layers:
             layer.self_attn.q_proj.bias.normal_()
         model.model.embed_tokens.weight.copy_(model.model.embed_tokens.weight.half().float())
-    decoder = Decoder(tiny.write_bundle(tmp_path, model))
-    ours = decoder.start(capacity=70).extend(decoder.embed(IDS), every=True)
+    decoder = open_onnx(tiny.write_bundle(tmp_path, model))
+    ours = decoder.start(capacity=70).extend(decoder.embed(IDS), wanted=len(IDS))
     np.testing.assert_allclose(ours, _torch_logits(model, IDS), atol=1e-3)
 
 
@@ -119,7 +120,7 @@ def test_a_graph_of_garbage_is_a_bundle_error(model, tmp_path: Path) -> None:
     (tmp_path / "generator/cpu-fp32/model.onnx").write_bytes(b"no graph")
     write_manifest(tmp_path, {k: bundle.manifest[k] for k in ("embedder", "generator")})
     with pytest.raises(BundleError, match=r"model\.onnx: cannot be loaded"):
-        Decoder(Bundle.open(tmp_path))
+        open_onnx(Bundle.open(tmp_path))
 
 
 def test_an_unknown_architecture_is_named_with_those_supported(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ LAYERS = [
     {"profile"},
     {"strategies"},
     {"embedder", "generator", "index", "ngrams", "store"},
-    {"decoder", "layout", "stepper", "linker", "connection", "removals"},
+    {"decoder", "onnxdecoder", "layout", "stepper", "linker", "connection", "removals"},
     {"fulltext", "graphtable", "metatable", "recordtable", "tokentable", "vectortable", "database"},
     {"runtime", "text", "bundle", "manifest", "sampling", "prompt"},
     {"records", "errors", "_native", "_sampling"},

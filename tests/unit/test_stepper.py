@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 
 from edgepersona.bundle import Bundle, write_manifest
-from edgepersona.decoder import Decoder, DecodingState
 from edgepersona.errors import BundleError, InputError
+from edgepersona.onnxdecoder import OnnxDecoder, OnnxState
 from edgepersona.runtime import Session
 
 torch = pytest.importorskip("torch", reason="export extra is not installed")
 transformers = pytest.importorskip("transformers", reason="export extra is not installed")
 
 from tests import tiny  # noqa: E402
+from tests.tiny import open_onnx  # noqa: E402
 
 VOCAB = 259
 IDS = [int(i) for i in np.random.default_rng(7).integers(3, VOCAB, 70)]
@@ -70,16 +71,16 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def decoder(bundle: Bundle) -> Decoder:
-    return Decoder(bundle, threads=2)
+def decoder(bundle: Bundle) -> OnnxDecoder:
+    return open_onnx(bundle, threads=2)
 
 
-def _read(state: DecodingState, ids: list[int]) -> np.ndarray:
+def _read(state: OnnxState, ids: list[int]) -> np.ndarray:
     """Hand tokens over one by one; return the logits after each."""
     return np.stack([state.step(token).copy() for token in ids])
 
 
-def _start(decoder: Decoder) -> DecodingState:
+def _start(decoder: OnnxDecoder) -> OnnxState:
     return decoder.start(capacity=len(IDS))
 
 
@@ -97,7 +98,7 @@ def _assert_close(ours: np.ndarray, graphs: np.ndarray) -> None:
 @pytest.mark.parametrize("shape", [*SHAPES, "qwen2 with biases"])
 def test_a_step_on_the_graphs_own_cache_equals_the_graphs(tmp_path: Path, shape: str) -> None:
     model = _llama(**SHAPES[shape]) if shape in SHAPES else _qwen2()
-    decoder = Decoder(tiny.write_bundle(tmp_path, model, precision="int8"), threads=2)
+    decoder = open_onnx(tiny.write_bundle(tmp_path, model, precision="int8"), threads=2)
     assert decoder.stepper
     errors = []
     for length in range(1, len(IDS)):
@@ -119,31 +120,31 @@ def test_steps_from_the_first_token_on_follow_the_graph(
     tmp_path: Path, shape: str, threads: int
 ) -> None:
     bundle = tiny.write_bundle(tmp_path, _llama(**SHAPES[shape]), precision="int8")
-    decoder = Decoder(bundle, threads=threads)
-    whole = _start(decoder).extend(decoder.embed(IDS), every=True)
+    decoder = open_onnx(bundle, threads=threads)
+    whole = _start(decoder).extend(decoder.embed(IDS), wanted=len(IDS))
     _assert_close(_read(_start(decoder), IDS), whole)
 
 
 @pytest.mark.parametrize("threads", [2, 3, 7])
 def test_the_number_of_threads_changes_nothing(bundle: Bundle, threads: int) -> None:
-    alone, many = Decoder(bundle, threads=1), Decoder(bundle, threads=threads)
+    alone, many = open_onnx(bundle, threads=1), open_onnx(bundle, threads=threads)
     np.testing.assert_array_equal(_read(_start(many), IDS), _read(_start(alone), IDS))
 
 
-def test_steps_and_prefill_mix_in_one_sequence(decoder: Decoder) -> None:
-    whole = _start(decoder).extend(decoder.embed(IDS), every=True)
+def test_steps_and_prefill_mix_in_one_sequence(decoder: OnnxDecoder) -> None:
+    whole = _start(decoder).extend(decoder.embed(IDS), wanted=len(IDS))
     state = _start(decoder)
     parts = [
-        state.extend(decoder.embed(IDS[:20]), every=True),
+        state.extend(decoder.embed(IDS[:20]), wanted=20),
         _read(state, IDS[20:33]),
-        state.extend(decoder.embed(IDS[33:50]), every=True),
+        state.extend(decoder.embed(IDS[33:50]), wanted=17),
         _read(state, IDS[50:]),
     ]
     assert state.length == len(IDS)
     _assert_close(np.concatenate(parts), whole)
 
 
-def test_a_step_may_fill_the_last_row_and_one_more_changes_nothing(decoder: Decoder) -> None:
+def test_a_step_may_fill_the_last_row_and_one_more_changes_nothing(decoder: OnnxDecoder) -> None:
     ids = (IDS + IDS)[:128]
     whole = decoder.start(capacity=128).extend(decoder.embed(ids))
     state = decoder.start(capacity=128)
@@ -159,7 +160,7 @@ def test_a_step_may_fill_the_last_row_and_one_more_changes_nothing(decoder: Deco
         np.testing.assert_array_equal(array, before[name])
 
 
-def test_a_cache_longer_than_the_context_is_not_read_beyond_it(decoder: Decoder) -> None:
+def test_a_cache_longer_than_the_context_is_not_read_beyond_it(decoder: OnnxDecoder) -> None:
     state = decoder.start(capacity=320)
     state.length = 256
     before = {name: array.copy() for name, array in state._cache.items()}
@@ -170,7 +171,7 @@ def test_a_cache_longer_than_the_context_is_not_read_beyond_it(decoder: Decoder)
         np.testing.assert_array_equal(array, before[name])
 
 
-def test_a_step_writes_its_own_row_of_the_caches_and_no_other(decoder: Decoder) -> None:
+def test_a_step_writes_its_own_row_of_the_caches_and_no_other(decoder: OnnxDecoder) -> None:
     state = _start(decoder)
     state.extend(decoder.embed(IDS[:9]))
     before = {name: array.copy() for name, array in state._cache.items()}
@@ -181,7 +182,7 @@ def test_a_step_writes_its_own_row_of_the_caches_and_no_other(decoder: Decoder) 
         np.testing.assert_array_equal(array, before[name])
 
 
-def test_sequences_side_by_side_do_not_touch_each_other(decoder: Decoder) -> None:
+def test_sequences_side_by_side_do_not_touch_each_other(decoder: OnnxDecoder) -> None:
     alone = [_read(_start(decoder), ids) for ids in (IDS[:30], IDS[40:])]
     first, second = _start(decoder), _start(decoder)
     both = [
@@ -192,7 +193,7 @@ def test_sequences_side_by_side_do_not_touch_each_other(decoder: Decoder) -> Non
         np.testing.assert_array_equal(np.stack([pair[i] for pair in both]), expected)
 
 
-def test_two_threads_get_what_each_gets_alone(decoder: Decoder) -> None:
+def test_two_threads_get_what_each_gets_alone(decoder: OnnxDecoder) -> None:
     texts = [IDS[:40], IDS[30:]]
     alone = [_read(_start(decoder), ids) for ids in texts]
     found: dict[int, list[np.ndarray]] = {0: [], 1: []}
@@ -218,9 +219,10 @@ _PROGRAM = """
 import sys
 import numpy as np
 from edgepersona.bundle import Bundle
-from edgepersona.decoder import Decoder
+from edgepersona.onnxdecoder import OnnxDecoder
 folder, out, *ids = sys.argv[1:]
-decoder = Decoder(Bundle.open(folder), threads=2)
+bundle = Bundle.open(folder)
+decoder = OnnxDecoder(bundle, bundle.generator.variants[0], threads=2)
 state = decoder.start(capacity=64)
 np.save(out, np.stack([state.step(int(i)).copy() for i in ids]))
 """
@@ -228,7 +230,7 @@ np.save(out, np.stack([state.step(int(i)).copy() for i in ids]))
 
 @pytest.mark.parametrize("simd", ["baseline", "avx2", "avx512"])
 def test_every_instruction_set_gives_the_same_logits(
-    bundle: Bundle, decoder: Decoder, tmp_path: Path, simd: str
+    bundle: Bundle, decoder: OnnxDecoder, tmp_path: Path, simd: str
 ) -> None:
     # A set that this processor has not is left for the best one: that must do as well.
     out = tmp_path / "logits.npy"
@@ -244,16 +246,16 @@ def test_every_instruction_set_gives_the_same_logits(
 
 @pytest.mark.parametrize("precision", ["fp32", "int4"])
 def test_other_precisions_step_through_the_graph(tmp_path: Path, precision: str) -> None:
-    decoder = Decoder(tiny.write_bundle(tmp_path, _llama(), precision=precision))
+    decoder = open_onnx(tiny.write_bundle(tmp_path, _llama(), precision=precision))
     assert decoder.stepper is None
-    whole = _start(decoder).extend(decoder.embed(IDS), every=True)
+    whole = _start(decoder).extend(decoder.embed(IDS), wanted=len(IDS))
     _assert_close(_read(_start(decoder), IDS), whole)
 
 
 def test_a_graph_given_in_place_of_the_bundles_has_its_own_steps(bundle: Bundle) -> None:
     variant = bundle.generator.variants[0]
     session = Session(bundle.file(variant.path), target="cpu", threads=1)
-    decoder = Decoder(bundle, session=session)
+    decoder = open_onnx(bundle, session=session)
     assert decoder.stepper is None
     assert _read(_start(decoder), IDS[:3]).shape == (3, VOCAB)
 
@@ -328,7 +330,7 @@ def test_an_index_of_other_text_is_a_bundle_error(
 
 def _assert_refused(damaged: Bundle, reason: str) -> None:
     with pytest.raises(BundleError, match=r"step\.json: does not describe model\.onnx\.data") as e:
-        Decoder(damaged)
+        open_onnx(damaged)
     assert reason in str(e.value)
     assert "\n" not in str(e.value)
 
@@ -337,4 +339,4 @@ def test_an_index_that_the_bundle_lacks_is_a_bundle_error(bundle: Bundle, tmp_pa
     damaged = _damage(tmp_path, bundle, "{}")
     (tmp_path / damaged.generator.variants[0].step).unlink()
     with pytest.raises(BundleError, match=r"step\.json"):
-        Decoder(Bundle.open(tmp_path))
+        open_onnx(Bundle.open(tmp_path))

@@ -1,0 +1,169 @@
+"""The engine on ONNX Runtime: one LLM graph and its KV caches, written in place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepersona.bundle import Bundle
+from edgepersona.errors import BundleError, InputError
+from edgepersona.manifest import Variant
+from edgepersona.runtime import Binding, Session, aligned_empty, physical_cores
+from edgepersona.stepper import open_stepper, step_cache
+
+_CACHE_STEP = 64
+"""A cache holds a multiple of this many positions."""
+
+
+class OnnxDecoder:
+    """A bundle's decoder graph and its embedding table; sequences of one may run side by side.
+
+    ``session`` runs another graph of the same shape in place of the bundle's.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        variant: Variant,
+        *,
+        threads: int | None = None,
+        session: Session | None = None,
+    ) -> None:
+        spec = bundle.generator
+        self.layers = spec.layers
+        self.kv_heads = spec.kv_heads
+        self.head_dim = spec.head_dim
+        self.hidden = spec.hidden
+        self.vocab = spec.vocab
+        self.table = _map_table(bundle, spec.embeddings, (self.vocab, self.hidden))
+        self.context = spec.context
+        self.variant = variant
+        threads = threads or physical_cores()
+        self.session = session or _open_session(bundle, self.variant, threads)
+        self.stepper = None if session else open_stepper(bundle, self.variant, threads)
+        self.provider = self.session.provider
+
+    def embed(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        """Look token ids up: float32 (n, hidden)."""
+        return self.table[list(ids)].astype(np.float32)
+
+    def start(self, *, capacity: int) -> OnnxState:
+        """Begin a sequence of at most ``capacity`` positions."""
+        return OnnxState(self, capacity=capacity)
+
+
+class OnnxState:
+    """The KV cache of one sequence, written in place by prefill and by single steps alike.
+
+    What a step needs is bound once: it then allocates nothing. Not for two threads at once.
+    """
+
+    def __init__(self, decoder: OnnxDecoder, *, capacity: int) -> None:
+        self._decoder = decoder
+        self.capacity = -(-capacity // _CACHE_STEP) * _CACHE_STEP
+        self.length = 0
+        shape = (1, decoder.kv_heads, self.capacity, decoder.head_dim)
+        self._cache = {
+            f"{layer}.{part}": aligned_empty(shape, np.dtype(np.float32))
+            for layer in range(decoder.layers)
+            for part in ("key", "value")
+        }
+        self._seqlens = np.zeros(1, np.int32)
+        self._total = np.zeros((), np.int32)
+        self._logits_from = np.zeros(1, np.int64)
+        self._token = np.zeros((1, 1, decoder.hidden), np.float32)
+        self._logits = np.zeros(decoder.vocab, np.float32)
+        if decoder.stepper:
+            self._native = step_cache(self._cache, decoder.layers)
+        else:
+            self._step = self._bind(self._token, self._logits[None, None])
+
+    def extend(self, vectors: NDArray[np.float32], *, wanted: int = 1) -> NDArray[np.float32]:
+        """Read vectors (n, hidden); return the last ``wanted`` positions' logits: (wanted, vocab)."""
+        n = len(vectors)
+        # The graph has no form without logits: one row too many is made where none is wanted.
+        logits: NDArray[np.float32] = np.empty((max(wanted, 1), self._decoder.vocab), np.float32)
+        if n:
+            binding = self._bind(np.ascontiguousarray(vectors[None]), logits[None])
+            self._advance(n, binding, n - len(logits))
+        return logits[:wanted]
+
+    def verify(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+        """Read tokens; return the logits after each: (n, vocab)."""
+        return self.extend(self._decoder.embed(tokens), wanted=len(tokens))
+
+    def rewind(self, length: int) -> None:
+        """Forget the positions from ``length`` on."""
+        if not 0 <= length <= self.length:
+            raise InputError(f"a sequence of {self.length} tokens cannot go back to {length}")
+        self.length = length
+
+    def save(self, length: int) -> bytes:
+        """Return the keys and values of the first ``length`` positions."""
+        if not 0 <= length <= self.length:
+            raise InputError(f"a sequence of {self.length} tokens has no first {length}")
+        return b"".join(cache[0, :, :length].tobytes() for cache in self._cache.values())
+
+    def load(self, saved: bytes, length: int) -> None:
+        """Take what ``save`` returned into an empty sequence; InputError where it does not fit."""
+        decoder = self._decoder
+        shape = (len(self._cache), decoder.kv_heads, length, decoder.head_dim)
+        if self.length or length > self.capacity or len(saved) != 4 * int(np.prod(shape)):
+            raise InputError("saved keys and values that do not fit this model, or a used sequence")
+        for cache, rows in zip(
+            self._cache.values(), np.frombuffer(saved, np.float32).reshape(shape), strict=True
+        ):
+            cache[0, :, :length] = rows
+        self.length = length
+
+    def step(self, token: int) -> NDArray[np.float32]:
+        """Read one token; return the logits after it: (vocab,), valid until the next step."""
+        self._token[0, 0] = self._decoder.table[token]
+        if stepper := self._decoder.stepper:
+            self._make_room(1)
+            stepper.step(self._native, self._token[0, 0], self.length, self._logits)
+            self.length += 1
+        else:
+            self._advance(1, self._step, 0)
+        return self._logits
+
+    def _advance(self, n: int, binding: Binding, logits_from: int) -> None:
+        self._make_room(n)
+        self.length += n
+        self._seqlens[0] = self.length - 1
+        self._total[...] = self.length
+        self._logits_from[0] = logits_from
+        binding.run()
+
+    def _make_room(self, n: int) -> None:
+        if self.length + n > self.capacity:
+            raise InputError(f"{self.length + n} tokens do not fit a cache of {self.capacity}")
+
+    def _bind(self, vectors: NDArray[np.float32], logits: NDArray[np.float32]) -> Binding:
+        inputs: dict[str, NDArray[Any]] = {
+            "inputs_embeds": vectors,
+            "seqlens_k": self._seqlens,
+            "total_sequence_length": self._total,
+            "logits_from": self._logits_from,
+        }
+        inputs |= {f"past_key_values.{name}": array for name, array in self._cache.items()}
+        outputs = {f"present.{name}": array for name, array in self._cache.items()}
+        return self._decoder.session.bind(inputs, {"logits": logits, **outputs})
+
+
+def _open_session(bundle: Bundle, variant: Variant, threads: int) -> Session:
+    for name in variant.files:
+        bundle.file(name)
+    return Session(bundle.file(variant.path), target=variant.target, threads=threads)
+
+
+def _map_table(bundle: Bundle, name: str, shape: tuple[int, int]) -> NDArray[np.float16]:
+    """Map the float16 embedding table: only the rows of tokens in use are ever read."""
+    file = bundle.file(name)
+    if file.stat().st_size != 2 * shape[0] * shape[1]:
+        raise BundleError(f"{file}: has not the size of a float16 table {shape}")
+    # A plain view: indexing the memmap itself makes a new Python object of its class each time.
+    return np.asarray(np.memmap(file, dtype="<f2", mode="r", shape=shape))
