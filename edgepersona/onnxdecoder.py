@@ -82,7 +82,7 @@ class OnnxState:
             self._step = self._bind(self._token, self._logits[None, None])
 
     def extend(self, vectors: NDArray[np.float32], *, wanted: int = 1) -> NDArray[np.float32]:
-        """Read vectors (n, hidden); return the last ``wanted`` positions' logits: (wanted, vocab)."""
+        """Read vectors (n, hidden); return the last ``wanted`` logits: (wanted, vocab)."""
         n = len(vectors)
         # The graph has no form without logits: one row too many is made where none is wanted.
         logits: NDArray[np.float32] = np.empty((max(wanted, 1), self._decoder.vocab), np.float32)

@@ -86,7 +86,7 @@ def test_doctor_reports_the_variant_that_runs_here(run, bundle, monkeypatch):
     parts = {"embedder": EMBEDDER, "generator": {**GENERATOR, "variants": [other, cpu]}}
     write_manifest(bundle, parts)
     loaded = SimpleNamespace(provider="CPUExecutionProvider")
-    monkeypatch.setattr(edgepersona.decoder, "Decoder", lambda bundle: loaded)
+    monkeypatch.setattr(edgepersona.decoder, "open_decoder", lambda bundle: loaded)
     assert run("doctor", "--json").json["plan"]["generator"] == {
         "model": "none",
         "target": "cpu",
