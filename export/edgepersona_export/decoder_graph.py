@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,48 +10,13 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from edgepersona_export.decoder_model import Array, DecoderModel, Layer, Rope
 from edgepersona_export.quantize import Scheme, quantize
 
 _MICROSOFT = "com.microsoft"
 
 
-@dataclass(frozen=True, slots=True)
-class DecoderShape:
-    """What the graph needs to know of a Llama-like model."""
-
-    layers: int
-    hidden: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    vocab: int
-    max_positions: int
-    norm_eps: float
-    rope_theta: float
-
-
-@dataclass(frozen=True, slots=True)
-class LayerWeights:
-    """One layer's weights, float32, each (out, in) as torch keeps them; biases may be None."""
-
-    attention_norm: NDArray[np.float32]
-    qkv: NDArray[np.float32]
-    qkv_bias: NDArray[np.float32] | None
-    output: NDArray[np.float32]
-    mlp_norm: NDArray[np.float32]
-    gate: NDArray[np.float32]
-    up: NDArray[np.float32]
-    down: NDArray[np.float32]
-
-
-def build(
-    shape: DecoderShape,
-    layers: list[LayerWeights],
-    final_norm: NDArray[np.float32],
-    head: NDArray[np.float32],
-    *,
-    scheme: Scheme | None,
-) -> onnx.ModelProto:
+def build(model: DecoderModel, *, scheme: Scheme | None) -> onnx.ModelProto:
     """Build the graph; ``scheme`` None keeps float32 weights.
 
     Inputs: ``inputs_embeds`` float32 (1, s, hidden); ``seqlens_k`` int32 (1,), the number of
@@ -64,28 +28,29 @@ def build(
     Outputs: ``logits`` float32 (1, s - logits_from, vocab) and ``present.i.key``/``.value``, to be
     bound to the memory of the inputs: attention then writes new rows in place.
     """
-    graph = _Graph(scheme)
-    graph.add_rope_tables(shape)
+    graph = _Graph(model, scheme)
+    graph.add_rope_tables(model.ropes[0])
     hidden, branch = "inputs_embeds", ""
-    for i, layer in enumerate(layers):
-        at, eps = f"layers.{i}", shape.norm_eps
+    for i, layer in enumerate(model.layers):
+        at = f"layers.{i}"
         hidden, normed = graph.add_norm(
-            f"{at}.attention_norm", hidden, branch, layer.attention_norm, eps
+            f"{at}.attention_norm", hidden, branch, layer.attention_norm
         )
-        branch = graph.attention(i, normed, layer, shape)
-        hidden, normed = graph.add_norm(f"{at}.mlp_norm", hidden, branch, layer.mlp_norm, eps)
+        branch = graph.attention(i, normed, layer)
+        hidden, normed = graph.add_norm(f"{at}.mlp_norm", hidden, branch, layer.mlp_norm)
         branch = graph.mlp(at, normed, layer)
     # Only the positions asked for reach the head: it is the largest matrix of a small model.
     hidden, branch = graph.tail(hidden), graph.tail(branch)
-    _, normed = graph.add_norm("final_norm", hidden, branch, final_norm, shape.norm_eps)
-    graph.matmul("head", normed, head, output="logits")
-    return graph.model(shape)
+    _, normed = graph.add_norm("final_norm", hidden, branch, model.final_norm)
+    graph.matmul("head", normed, model.head, output="logits")
+    return graph.finish()
 
 
 class _Graph:
     """Collects nodes and initializers, and names what lies between them."""
 
-    def __init__(self, scheme: Scheme | None) -> None:
+    def __init__(self, model: DecoderModel, scheme: Scheme | None) -> None:
+        self._model = model
         self._scheme = scheme
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
@@ -95,8 +60,8 @@ class _Graph:
         self,
         name: str,
         x: str,
-        weight: NDArray[np.float32],
-        bias: NDArray[np.float32] | None = None,
+        weight: Array,
+        bias: Array | None = None,
         *,
         output: str = "",
     ) -> str:
@@ -108,11 +73,10 @@ class _Graph:
             self._block_matmul(name, x, weight, bias_name, output, self._scheme)
         return output
 
-    def add_norm(
-        self, name: str, x: str, y: str, weight: NDArray[np.float32], eps: float
-    ) -> tuple[str, str]:
+    def add_norm(self, name: str, x: str, y: str, weight: Array) -> tuple[str, str]:
         """Return (x + y, its norm); without ``y``, (x, its norm)."""
         scale, total, normed = self._constant(weight, name), self._name(), self._name()
+        eps = self._model.norm_eps
         if y:
             skip = "SkipSimplifiedLayerNormalization"
             self._fused(skip, [x, y, scale], [normed, "", "", total], epsilon=eps)
@@ -122,7 +86,8 @@ class _Graph:
         )
         return x, normed
 
-    def attention(self, i: int, x: str, layer: LayerWeights, shape: DecoderShape) -> str:
+    def attention(self, i: int, x: str, layer: Layer) -> str:
+        model = self._model
         qkv = self.matmul(f"layers.{i}.qkv", x, layer.qkv, layer.qkv_bias)
         past = [f"past_key_values.{i}.key", f"past_key_values.{i}.value"]
         lengths = ["seqlens_k", "total_sequence_length"]
@@ -131,15 +96,15 @@ class _Graph:
             "GroupQueryAttention",
             [qkv, "", "", *past, *lengths, "rope_cos", "rope_sin"],
             [out, f"present.{i}.key", f"present.{i}.value"],
-            num_heads=shape.heads,
-            kv_num_heads=shape.kv_heads,
+            num_heads=model.heads,
+            kv_num_heads=model.kv_heads,
             do_rotary=1,
             rotary_interleaved=0,
-            scale=shape.head_dim**-0.5,
+            scale=model.attention_scale,
         )
         return self.matmul(f"layers.{i}.output", out, layer.output)
 
-    def mlp(self, at: str, x: str, layer: LayerWeights) -> str:
+    def mlp(self, at: str, x: str, layer: Layer) -> str:
         # One product for both halves: each node costs the start and the end of its threads.
         both = self.matmul(f"{at}.gate_up", x, np.concatenate([layer.gate, layer.up]))
         gate, up, active, product = (self._name() for _ in range(4))
@@ -156,45 +121,40 @@ class _Graph:
         self._node("Slice", [x, "logits_from", ends, axes], tail)
         return tail
 
-    def add_rope_tables(self, shape: DecoderShape) -> None:
-        """Add the rotary tables (RoFormer, Su et al. 2021), computed in float64."""
-        rates = shape.rope_theta ** -(np.arange(0, shape.head_dim, 2) / shape.head_dim)
-        angles = np.outer(np.arange(shape.max_positions), rates)
-        for name, table in (("rope_cos", np.cos(angles)), ("rope_sin", np.sin(angles))):
-            self._constants.append(numpy_helper.from_array(table.astype(np.float32), name))
+    def add_rope_tables(self, rope: Rope) -> None:
+        self._constant(rope.cos, "rope_cos")
+        self._constant(rope.sin, "rope_sin")
 
-    def model(self, shape: DecoderShape) -> onnx.ModelProto:
+    def finish(self) -> onnx.ModelProto:
         def info(name: str, kind: int, dims: Sequence[str | int]) -> onnx.ValueInfoProto:
             return helper.make_tensor_value_info(name, kind, dims)
 
-        float32 = TensorProto.FLOAT
-        cache: list[str | int] = [1, shape.kv_heads, "capacity", shape.head_dim]
-        kv = [f"{i}.{part}" for i in range(shape.layers) for part in ("key", "value")]
+        model, float32 = self._model, TensorProto.FLOAT
+        cache: list[str | int] = [1, model.kv_heads, "capacity", model.head_dim]
+        kv = [f"{i}.{part}" for i in range(len(model.layers)) for part in ("key", "value")]
         inputs = [
-            info("inputs_embeds", float32, [1, "length", shape.hidden]),
+            info("inputs_embeds", float32, [1, "length", model.hidden]),
             info("seqlens_k", TensorProto.INT32, [1]),
             info("total_sequence_length", TensorProto.INT32, []),
             info("logits_from", TensorProto.INT64, [1]),
             *[info(f"past_key_values.{name}", float32, cache) for name in kv],
         ]
         outputs = [
-            info("logits", float32, [1, "wanted", shape.vocab]),
+            info("logits", float32, [1, "wanted", model.vocab]),
             *[info(f"present.{name}", float32, cache) for name in kv],
         ]
         graph = helper.make_graph(self._nodes, "decoder", inputs, outputs, self._constants)
         opsets = [helper.make_opsetid("", 21), helper.make_opsetid(_MICROSOFT, 1)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
-    def _plain_matmul(
-        self, name: str, x: str, weight: NDArray[np.float32], bias: str, output: str
-    ) -> None:
+    def _plain_matmul(self, name: str, x: str, weight: Array, bias: str, output: str) -> None:
         product = self._name() if bias else output
         self._node("MatMul", [x, self._constant(weight.T, f"{name}.weight")], product)
         if bias:
             self._node("Add", [product, bias], output)
 
     def _block_matmul(
-        self, name: str, x: str, weight: NDArray[np.float32], bias: str, output: str, scheme: Scheme
+        self, name: str, x: str, weight: Array, bias: str, output: str, scheme: Scheme
     ) -> None:
         n, k = weight.shape
         fitted = scheme.fitted(k)
