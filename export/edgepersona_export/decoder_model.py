@@ -58,7 +58,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GgufBlocks:
-    """A matrix as a GGUF file holds it: ``kind`` such as "Q4_1", ``data`` uint8 (n, bytes a row)."""
+    """A matrix as a GGUF file holds it: ``kind`` such as "Q4_1", ``data`` bytes (n, row)."""
 
     kind: str
     data: NDArray[np.uint8]
