@@ -6,12 +6,16 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from bench import add, generation, memory, native_works, opening, search
+from bench import add, asking, embedding, generation, memory, native_works, opening, search
 from bench.options import Options
 
 Run = Callable[[set[str], Options], None]
 
-GENERATION: dict[str, Run] = dict.fromkeys(("decode", "prefill"), generation.run)
+GENERATION: dict[str, Run] = {
+    **dict.fromkeys(("decode", "prefill"), generation.run),
+    **dict.fromkeys(embedding.WORKS, embedding.run),
+    **dict.fromkeys(asking.WORKS, asking.run),
+}
 INDEX: dict[str, Run] = {
     **dict.fromkeys(search.EXACT, search.run_exact),
     **dict.fromkeys(search.APPROXIMATE, search.run),

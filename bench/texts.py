@@ -29,3 +29,19 @@ def distinct(count: int, seed: int) -> list[str]:
     texts = list(found)
     random.Random(seed).shuffle(texts)
     return texts
+
+
+def commits(seed: int) -> list[str]:
+    """Return all commit messages, title and body, in random order; prose where they miss."""
+    file = DATA / "commits" / "history.jsonl.gz"
+    if not file.is_file():
+        from edgepersona_export.verify import sample_texts
+
+        print(f"{file} is missing: prose in their place")
+        lengths = (200, 400, 600, 800)
+        return [text[:n] for n in lengths for text in sample_texts()]
+    with gzip.open(file, "rt") as lines:
+        found = dict.fromkeys(f"{item['title']}\n{item['text']}" for item in map(json.loads, lines))
+    messages = list(found)
+    random.Random(seed).shuffle(messages)
+    return messages
