@@ -12,8 +12,8 @@ from edgepersona.bundle import Bundle
 from edgepersona.runtime import Session
 from edgepersona.text import Tokenizer
 
-_BATCH_TOKENS = 2048
-"""Tokens of one run, padding included: enough to keep two cores busy, small enough for a laptop."""
+_BATCH_TOKENS = 512
+"""Tokens of one run, padding included: what they come to inside the model fits a core's cache."""
 
 _CHARACTERS_PER_TOKEN = 32
 """A text is cut to this many characters for each token the model reads, before tokenisation."""
@@ -56,7 +56,7 @@ class Embedder:
         ids = self._tokenizer.encode_batch(
             [prefix + text[:longest] for text in texts], max_tokens=self._max_tokens
         )
-        for rows in _batches([len(i) for i in ids]):
+        for rows in batches([len(i) for i in ids]):
             vectors[rows] = self._encode([ids[row] for row in rows])
         return vectors
 
@@ -77,8 +77,8 @@ class Embedder:
         return unit
 
 
-def _batches(lengths: list[int]) -> Iterator[list[int]]:
-    """Group texts of like length, so that little is computed for padding."""
+def batches(lengths: list[int]) -> Iterator[list[int]]:
+    """Group texts, by their lengths in tokens, so that little is computed for padding."""
     batch: list[int] = []
     for row in sorted(range(len(lengths)), key=lengths.__getitem__):
         # The newcomer is the longest so far, so it sets the width of the whole batch.
