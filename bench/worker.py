@@ -42,12 +42,12 @@ class EdgePersona:
 
     def __init__(self, bundle: str, threads: int, *, native: bool = True) -> None:
         from edgepersona.bundle import Bundle
-        from edgepersona.decoder import choose_variant
         from edgepersona.onnxdecoder import OnnxDecoder
         from edgepersona.sampling import Sampler, SamplingParams
+        from edgepersona.variants import candidates
 
         opened = Bundle.open(bundle)
-        self._decoder = OnnxDecoder(opened, choose_variant(opened), threads=threads)
+        self._decoder = OnnxDecoder(opened, candidates(opened)[0], threads=threads)
         if not native:
             self._decoder.stepper = None
         self._sampler = Sampler(SamplingParams(temperature=0.0))

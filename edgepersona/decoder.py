@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepersona.bundle import Bundle
-from edgepersona.errors import BundleError
 from edgepersona.manifest import Variant
+from edgepersona.variants import Choice, candidates, first_that_loads
 
 
 class DecodingState(Protocol):
@@ -59,11 +59,32 @@ class Decoder(Protocol):
         """Begin a sequence of at most ``capacity`` positions."""
 
 
-def open_decoder(bundle: Bundle, *, threads: int | None = None) -> Decoder:
-    """Load the bundle's LLM on the engine that serves it here; BundleError where none does."""
+def open_decoder(
+    bundle: Bundle, *, threads: int | None = None, target: str | None = None
+) -> Decoder:
+    """Load the bundle's LLM on the engine that serves it best here; BundleError where none does."""
+    return open_best(bundle, threads=threads, target=target)[0]
+
+
+def open_best(
+    bundle: Bundle, *, threads: int | None = None, target: str | None = None
+) -> tuple[Decoder, Choice]:
+    """Load the best variant that runs here; return it with what was passed over, and why.
+
+    ``target`` (or ``EDGEPERSONA_TARGET``) leaves only a target's variants, or the one of a name.
+    Raises BundleError where none runs.
+    """
+    return first_that_loads(
+        candidates(bundle, target),
+        lambda variant: open_variant(bundle, variant, threads=threads),
+    )
+
+
+def open_variant(bundle: Bundle, variant: Variant, *, threads: int | None = None) -> Decoder:
+    """Load one variant; EdgePersonaError that says why, where it does not run here."""
     from edgepersona.onnxdecoder import OnnxDecoder
 
-    return OnnxDecoder(bundle, choose_variant(bundle), threads=threads)
+    return OnnxDecoder(bundle, variant, threads=threads)
 
 
 def log_probs(
@@ -81,13 +102,3 @@ def log_probs(
     logits -= logits.max(axis=-1, keepdims=True)
     logits -= np.log(np.exp(logits).sum(axis=-1, keepdims=True))
     return logits
-
-
-def choose_variant(bundle: Bundle) -> Variant:
-    """Return the variant that runs on this machine; BundleError where the bundle has none."""
-    variants = bundle.generator.variants
-    for variant in variants:
-        if variant.target == "cpu":
-            return variant
-    found = ", ".join(variant.target for variant in variants) or "none"
-    raise BundleError(f"{bundle.path}: no generator for target cpu (found: {found})")

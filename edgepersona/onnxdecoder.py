@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from edgepersona.bundle import Bundle
 from edgepersona.errors import BundleError, InputError
 from edgepersona.manifest import Variant
-from edgepersona.runtime import Binding, Session, aligned_empty, physical_cores
+from edgepersona.memory import Binding, Buffer
+from edgepersona.runtime import Session, physical_cores, require
 from edgepersona.stepper import open_stepper, step_cache
 
 _CACHE_STEP = 64
@@ -65,9 +66,11 @@ class OnnxState:
         self._decoder = decoder
         self.capacity = -(-capacity // _CACHE_STEP) * _CACHE_STEP
         self.length = 0
+        session = decoder.session
         shape = (1, decoder.kv_heads, self.capacity, decoder.head_dim)
+        self._kind = session.dtype("past_key_values.0.key")
         self._cache = {
-            f"{layer}.{part}": aligned_empty(shape, np.dtype(np.float32))
+            f"{layer}.{part}": session.buffer(shape, self._kind)
             for layer in range(decoder.layers)
             for part in ("key", "value")
         }
@@ -77,7 +80,8 @@ class OnnxState:
         self._token = np.zeros((1, 1, decoder.hidden), np.float32)
         self._logits = np.zeros(decoder.vocab, np.float32)
         if decoder.stepper:
-            self._native = step_cache(self._cache, decoder.layers)
+            arrays = {name: buffer.read() for name, buffer in self._cache.items()}
+            self._native = step_cache(arrays, decoder.layers)
         else:
             self._step = self._bind(self._token, self._logits[None, None])
 
@@ -105,18 +109,21 @@ class OnnxState:
         """Return the keys and values of the first ``length`` positions."""
         if not 0 <= length <= self.length:
             raise InputError(f"a sequence of {self.length} tokens has no first {length}")
-        return b"".join(cache[0, :, :length].tobytes() for cache in self._cache.values())
+        return b"".join(cache.read()[0, :, :length].tobytes() for cache in self._cache.values())
 
     def load(self, saved: bytes, length: int) -> None:
         """Take what ``save`` returned into an empty sequence; InputError where it does not fit."""
         decoder = self._decoder
         shape = (len(self._cache), decoder.kv_heads, length, decoder.head_dim)
-        if self.length or length > self.capacity or len(saved) != 4 * int(np.prod(shape)):
+        size_bytes = self._kind.itemsize * int(np.prod(shape))
+        fits = 0 <= length <= self.capacity and len(saved) == size_bytes
+        if self.length or not fits:
             raise InputError("saved keys and values that do not fit this model, or a used sequence")
-        for cache, rows in zip(
-            self._cache.values(), np.frombuffer(saved, np.float32).reshape(shape), strict=True
-        ):
-            cache[0, :, :length] = rows
+        rows = np.frombuffer(saved, self._kind).reshape(shape)
+        for cache, first in zip(self._cache.values(), rows, strict=True):
+            whole = cache.read()
+            whole[0, :, :length] = first
+            cache.write(whole)
         self.length = length
 
     def step(self, token: int) -> NDArray[np.float32]:
@@ -143,18 +150,19 @@ class OnnxState:
             raise InputError(f"{self.length + n} tokens do not fit a cache of {self.capacity}")
 
     def _bind(self, vectors: NDArray[np.float32], logits: NDArray[np.float32]) -> Binding:
-        inputs: dict[str, NDArray[Any]] = {
+        inputs: dict[str, NDArray[Any] | Buffer] = {
             "inputs_embeds": vectors,
             "seqlens_k": self._seqlens,
             "total_sequence_length": self._total,
             "logits_from": self._logits_from,
         }
-        inputs |= {f"past_key_values.{name}": array for name, array in self._cache.items()}
-        outputs = {f"present.{name}": array for name, array in self._cache.items()}
+        inputs |= {f"past_key_values.{name}": cache for name, cache in self._cache.items()}
+        outputs = {f"present.{name}": cache for name, cache in self._cache.items()}
         return self._decoder.session.bind(inputs, {"logits": logits, **outputs})
 
 
 def _open_session(bundle: Bundle, variant: Variant, threads: int) -> Session:
+    require(variant.target)  # before hundreds of megabytes are hashed
     for name in variant.files:
         bundle.file(name)
     return Session(bundle.file(variant.path), target=variant.target, threads=threads)

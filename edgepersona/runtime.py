@@ -1,9 +1,12 @@
-"""ONNX Runtime, behind one door: telemetry off, sessions, and memory bound in place."""
+"""ONNX Runtime, behind one door: telemetry off, and sessions on the provider that was asked for."""
 
 from __future__ import annotations
 
 import importlib
 import os
+import warnings
+from collections import Counter
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,88 +15,125 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepersona.errors import BundleError, EdgePersonaError
+from edgepersona.memory import Binding, Buffer, DeviceBuffer, HostBuffer
+from edgepersona.providers import (
+    PROVIDERS,
+    no_lines_about_providers,
+    provider_list,
+    require_provider,
+    why_not_loaded,
+)
 
 # Read when onnxruntime loads; without it, version 1.29 and later write a file and look up a host.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
+_TYPES: dict[str, type[np.generic]] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
 }
-"""Target of an export → the execution provider that runs it."""
 
 
 class Session:
     """A loaded model graph; ``provider`` is the execution provider really in use.
 
     Safe to run from several threads at once. ``rest``: its threads stop spinning when a run ends,
-    where what comes next is not another run.
+    where what comes next is not another run. ``options`` are those of the target's provider.
+
+    Raises EdgePersonaError where that provider does not load: onnxruntime itself would go on with
+    the CPU and say so to nobody.
     """
 
     def __init__(
-        self, model: Path, *, target: str = "cpu", threads: int | None = None, rest: bool = False
+        self,
+        model: Path,
+        *,
+        target: str = "cpu",
+        threads: int | None = None,
+        rest: bool = False,
+        options: Mapping[str, object] | None = None,
     ) -> None:
+        require(target)
         ort = onnxruntime()
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or physical_cores()
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        settings = ort.SessionOptions()
+        settings.intra_op_num_threads = threads or physical_cores()
+        settings.inter_op_num_threads = 1
+        settings.log_severity_level = 3
+        if target != "cpu":
+            settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         if rest:
-            options.add_session_config_entry("session.force_spinning_stop", "1")
+            settings.add_session_config_entry("session.force_spinning_stop", "1")
         try:
-            self._session = ort.InferenceSession(
-                os.fspath(model), options, providers=[PROVIDERS[target]]
-            )
+            with no_lines_about_providers(ort):
+                self._session = ort.InferenceSession(
+                    os.fspath(model),
+                    settings,
+                    providers=provider_list(target, options or {}),
+                    enable_fallback=0,  # it prints, and goes on with the CPU
+                )
         # onnxruntime throws a dozen exception types without a common base of its own.
         except Exception as error:
+            _check_loaded(ort, target)
             raise BundleError(f"{model}: cannot be loaded: {_first_line(error)}") from error
         self.provider: str = self._session.get_providers()[0]
-        self.inputs: tuple[str, ...] = tuple(i.name for i in self._session.get_inputs())
+        if self.provider != PROVIDERS[target]:
+            _check_loaded(ort, target)
+            raise EdgePersonaError(f"{PROVIDERS[target]} did not load, onnxruntime says not why")
+        self.device = "cpu" if target == "cpu" else "cuda"
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        self.inputs: tuple[str, ...] = tuple(i.name for i in inputs)
+        self._types: dict[str, str] = {i.name: i.type for i in (*inputs, *outputs)}
+
+    def dtype(self, name: str) -> np.dtype[Any]:
+        """Return the type of the input or output of that name."""
+        return np.dtype(_TYPES[self._types[name]])
 
     def run(self, feeds: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """Run once; arrays in, arrays out."""
         outputs: list[NDArray[Any]] = self._session.run(None, feeds)
         return outputs
 
-    def bind(self, inputs: dict[str, NDArray[Any]], outputs: dict[str, NDArray[Any]]) -> Binding:
-        """Bind arrays to the graph's names once, to be run many times without a copy."""
-        return Binding(self._session, inputs, outputs)
+    def buffer(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Buffer:
+        """Make memory of the session's device, for its graph to read and write in place."""
+        if self.device == "cpu":
+            return HostBuffer(shape, dtype)
+        return DeviceBuffer(onnxruntime(), shape, dtype)
 
+    def bind(
+        self,
+        inputs: Mapping[str, NDArray[Any] | Buffer],
+        outputs: Mapping[str, NDArray[Any] | Buffer],
+    ) -> Binding:
+        """Bind memory to the graph's names once, to be run many times."""
+        return Binding(self._session, self.device, inputs, outputs)
 
-class Binding:
-    """A session with its inputs and outputs fixed to arrays the caller reads and writes.
+    def placement(self) -> dict[str, int]:
+        """Count the graph's nodes by the provider that runs them; empty where nobody can tell.
 
-    Holds references to the arrays: onnxruntime keeps only their addresses. One binding must not
-    run in two threads at once.
-    """
-
-    def __init__(
-        self, session: Any, inputs: dict[str, NDArray[Any]], outputs: dict[str, NDArray[Any]]
-    ) -> None:
-        self._session = session
-        self._arrays = (*inputs.values(), *outputs.values())
-        self._binding = session.io_binding()
-        for bind, arrays in (
-            (self._binding.bind_input, inputs),
-            (self._binding.bind_output, outputs),
-        ):
-            for name, array in arrays.items():
-                if not array.flags.c_contiguous:
-                    raise ValueError(f"{name}: only a contiguous array can be bound")
-                bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
-
-    def run(self) -> None:
-        """Run the graph on what the bound arrays hold now."""
-        self._session.run_with_iobinding(self._binding)
+        A provider takes the nodes it can: a session on CUDA may leave some to the CPU.
+        """
+        if self.device == "cpu":
+            return {}
+        try:
+            parts = self._session.get_provider_graph_assignment_info()
+        except AttributeError:  # an onnxruntime that does not record it
+            return {}
+        counts: Counter[str] = Counter()
+        for part in parts:
+            counts[part.ep_name] += len(part.get_nodes())
+        return dict(counts)
 
 
 @cache
 def onnxruntime() -> Any:
     """Import onnxruntime, or raise EdgePersonaError that names both ways to install it."""
     try:
-        return importlib.import_module("onnxruntime")
+        with warnings.catch_warnings():
+            # Said on a machine without CUDA's libraries; why is asked where it matters.
+            warnings.filterwarnings("ignore", message=".*CUDA plugin EP")
+            return importlib.import_module("onnxruntime")
     except ImportError as error:
         raise EdgePersonaError(
             "onnxruntime is not installed: run pip install 'edgepersona[cpu]', "
@@ -104,6 +144,11 @@ def onnxruntime() -> Any:
 def available_providers() -> tuple[str, ...]:
     """Return the execution providers this onnxruntime was built with; loading may still fail."""
     return tuple(onnxruntime().get_available_providers())
+
+
+def require(target: str) -> None:
+    """Raise EdgePersonaError that says why, where it is plain that a target cannot run here."""
+    require_provider(onnxruntime(), target)
 
 
 @cache
@@ -123,12 +168,9 @@ def physical_cores() -> int:
     return len(cores)
 
 
-def aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return an uninitialised array whose memory starts on a 64-byte boundary, for SIMD."""
-    size_bytes = int(np.prod(shape)) * dtype.itemsize
-    raw = np.empty(size_bytes + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size_bytes].view(dtype).reshape(shape)
+def _check_loaded(ort: Any, target: str) -> None:
+    if target != "cpu" and (reason := why_not_loaded(ort, target)):
+        raise EdgePersonaError(f"{PROVIDERS[target]} did not load: {reason}")
 
 
 def _first_line(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepersona.bundle import Bundle, write_manifest
-from edgepersona.decoder import choose_variant
+from edgepersona.variants import candidates
 
 if TYPE_CHECKING:
     from edgepersona.onnxdecoder import OnnxDecoder
@@ -57,7 +57,7 @@ def open_onnx(bundle: Bundle, **options: Any) -> OnnxDecoder:
     """Load a bundle's first variant on ONNX Runtime."""
     from edgepersona.onnxdecoder import OnnxDecoder
 
-    return OnnxDecoder(bundle, choose_variant(bundle), **options)
+    return OnnxDecoder(bundle, candidates(bundle)[0], **options)
 
 
 def write_tokenizer(folder: Path) -> int:

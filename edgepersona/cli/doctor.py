@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from edgepersona.bundle import Bundle
     from edgepersona.cli.options import Commands
+    from edgepersona.decoder import Decoder
+    from edgepersona.manifest import Variant
 
 
 @dataclass(slots=True)
@@ -169,14 +171,33 @@ def _embedder_plan(bundle: Bundle) -> dict[str, Any]:
 
 
 def _generator_plan(bundle: Bundle) -> dict[str, Any]:
-    from edgepersona.decoder import choose_variant, open_decoder
+    """Load every variant, one after the other: each may be asked for by name."""
+    from edgepersona.decoder import open_variant
+    from edgepersona.variants import candidates, first_that_loads, variant_name
 
-    variant = choose_variant(bundle)
+    told: dict[str, str] = {}
+
+    def load(variant: Variant) -> Decoder:
+        try:
+            decoder = open_variant(bundle, variant)
+        except EdgePersonaError as error:
+            told[variant_name(variant)] = f"does not run here: {one_line(error)}"
+            raise
+        told[variant_name(variant)] = f"runs on {decoder.provider}"
+        return decoder
+
+    variants = candidates(bundle)
+    _, choice = first_that_loads(variants, load)
+    for variant in variants:
+        if variant_name(variant) not in told:
+            with suppress(EdgePersonaError):
+                load(variant)
     return {
         "model": bundle.generator.source,
-        "target": variant.target,
-        "precision": variant.precision,
-        "provider": open_decoder(bundle).provider,
+        "target": choice.variant.target,
+        "precision": choice.variant.precision,
+        "provider": choice.provider,
+        "variants": told,
     }
 
 

@@ -20,7 +20,9 @@ LAYERS = [
     {"embedder", "generator", "index", "ngrams", "store"},
     {"decoder", "onnxdecoder", "layout", "stepper", "linker", "connection", "removals"},
     {"fulltext", "graphtable", "metatable", "recordtable", "tokentable", "vectortable", "database"},
+    {"variants", "engines"},
     {"runtime", "text", "bundle", "manifest", "sampling", "prompt"},
+    {"memory", "providers", "gpu"},
     {"records", "errors", "_native", "_sampling"},
 ]
 RANK = {name: rank for rank, names in enumerate(reversed(LAYERS)) for name in names}

@@ -151,32 +151,32 @@ def test_a_step_may_fill_the_last_row_and_one_more_changes_nothing(decoder: Onnx
     state.extend(decoder.embed(ids[:126]))
     last = _read(state, ids[126:])[-1]
     _assert_close(last, whole[0])
-    before = {name: array.copy() for name, array in state._cache.items()}
+    before = {name: cache.read().copy() for name, cache in state._cache.items()}
     with pytest.raises(InputError, match="129 tokens do not fit a cache of 128"):
         state.step(5)
     assert state.length == 128
     np.testing.assert_array_equal(state._logits, last)
-    for name, array in state._cache.items():
+    for name, array in ((n, c.read()) for n, c in state._cache.items()):
         np.testing.assert_array_equal(array, before[name])
 
 
 def test_a_cache_longer_than_the_context_is_not_read_beyond_it(decoder: OnnxDecoder) -> None:
     state = decoder.start(capacity=320)
     state.length = 256
-    before = {name: array.copy() for name, array in state._cache.items()}
+    before = {name: cache.read().copy() for name, cache in state._cache.items()}
     with pytest.raises(InputError, match="position 256 is beyond a cache of 256"):
         state.step(5)
     assert state.length == 256
-    for name, array in state._cache.items():
+    for name, array in ((n, c.read()) for n, c in state._cache.items()):
         np.testing.assert_array_equal(array, before[name])
 
 
 def test_a_step_writes_its_own_row_of_the_caches_and_no_other(decoder: OnnxDecoder) -> None:
     state = _start(decoder)
     state.extend(decoder.embed(IDS[:9]))
-    before = {name: array.copy() for name, array in state._cache.items()}
+    before = {name: cache.read().copy() for name, cache in state._cache.items()}
     state.step(IDS[9])
-    for name, array in state._cache.items():
+    for name, array in ((n, c.read()) for n, c in state._cache.items()):
         assert array[:, :, 9].all()
         array[:, :, 9] = before[name][:, :, 9]
         np.testing.assert_array_equal(array, before[name])

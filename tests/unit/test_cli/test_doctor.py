@@ -9,6 +9,7 @@ import pytest
 
 import edgepersona.decoder
 from edgepersona.bundle import write_manifest
+from edgepersona.errors import EdgePersonaError
 from edgepersona.store import Store
 from tests.standins import EMBEDDER_HASH, NDIM
 from tests.tiny import EMBEDDER, GENERATOR
@@ -79,20 +80,32 @@ def test_doctor_reports_models_that_do_not_load(run, bundle):
     assert found["plan"].keys() == {"threads"}
 
 
-def test_doctor_reports_the_variant_that_runs_here(run, bundle, monkeypatch):
+def test_doctor_says_of_every_variant_whether_it_runs_here(run, bundle, monkeypatch):
     manifest = json.loads((bundle / "bundle.json").read_text())
     (cpu,) = manifest["generator"]["variants"]
-    other = {**cpu, "target": "cuda", "precision": "fp16"}
-    parts = {"embedder": EMBEDDER, "generator": {**GENERATOR, "variants": [other, cpu]}}
+    variants = [cpu, {**cpu, "precision": "fp32"}, {**cpu, "target": "cuda", "precision": "fp16"}]
+    parts = {"embedder": EMBEDDER, "generator": {**GENERATOR, "variants": variants}}
     write_manifest(bundle, parts)
-    loaded = SimpleNamespace(provider="CPUExecutionProvider")
-    monkeypatch.setattr(edgepersona.decoder, "open_decoder", lambda bundle: loaded)
-    assert run("doctor", "--json").json["plan"]["generator"] == {
+
+    def load(bundle, variant):
+        if variant.target == "cuda":
+            raise EdgePersonaError("no NVIDIA GPU")
+        return SimpleNamespace(provider="CPUExecutionProvider")
+
+    monkeypatch.setattr(edgepersona.decoder, "open_variant", load)
+    found = run("doctor", "--json").json
+    assert found["plan"]["generator"] == {
         "model": "none",
         "target": "cpu",
         "precision": "int8",
         "provider": "CPUExecutionProvider",
+        "variants": {
+            "cuda-fp16": "does not run here: no NVIDIA GPU",
+            "cpu-int8": "runs on CPUExecutionProvider",
+            "cpu-fp32": "runs on CPUExecutionProvider",
+        },
     }
+    assert not any("GPU" in problem for problem in found["problems"])
 
 
 @pytest.mark.parametrize(
