@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepersona.bundle import Bundle
-from edgepersona.decoder import DecodingState, open_decoder
+from edgepersona.decoder import DecodingState, open_best
 from edgepersona.errors import EdgePersonaError, InputError
 from edgepersona.layout import Layout, Part, lay_out
 from edgepersona.prompt import Prompt, SoftSegment
@@ -44,6 +44,8 @@ class Generation:
     seed: int
     provider: str
     strategy: str = ""
+    left_out: tuple[str, ...] = ()
+    """Faster variants of the model that do not run here, each with the reason."""
 
     @property
     def tokens_per_s(self) -> float:
@@ -63,20 +65,29 @@ class Generator:
     max_context
         Positions of prompt and answer together, at most what the model was made for. The cache
         grows with what is asked, not with this.
+    target
+        Where to run: ``cpu``, ``cuda``, ``tensorrt``, or a variant such as ``cuda-int4``. Without
+        it ``EDGEPERSONA_TARGET`` says, or else the fastest variant that loads is taken; ``choice``
+        then says which, and why none before it.
     """
 
     def __init__(
-        self, bundle: Bundle, *, threads: int | None = None, max_context: int = 4096
+        self,
+        bundle: Bundle,
+        *,
+        threads: int | None = None,
+        max_context: int = 4096,
+        target: str | None = None,
     ) -> None:
         spec = bundle.generator
         self.hash = bundle.generator_hash
-        self.context = min(max_context, spec.context)
         self.tokenizer = Tokenizer(bundle.file(spec.tokenizer))
         self.stop_tokens = frozenset(spec.stop_tokens)
         self._template = ChatTemplate(
             spec.chat_template, bos_token=spec.bos_token, eos_token=spec.eos_token
         )
-        self.decoder = open_decoder(bundle, threads=threads)
+        self.decoder, self.choice = open_best(bundle, threads=threads, target=target)
+        self.context = min(max_context, self.decoder.context)
 
     def stream(
         self, prompt: Prompt, params: SamplingParams | None = None, *, strategy: str = ""
@@ -105,6 +116,7 @@ class Stream:
         self, generator: Generator, layout: Layout, params: SamplingParams, strategy: str
     ) -> None:
         self.layout = layout
+        self.choice = generator.choice
         self._generator = generator
         seed = secrets.randbits(32) if params.seed is None else params.seed
         self._params = replace(params, seed=seed)
@@ -174,6 +186,7 @@ class Stream:
             seed=self._seed,
             provider=self._generator.decoder.provider,
             strategy=self._strategy,
+            left_out=self.choice.left_out,
         )
 
     def _prefill(self, sequence: DecodingState) -> NDArray[np.float32] | None:

@@ -91,8 +91,11 @@ class Profile:
         *,
         key: str | None = None,
         create: bool = True,
+        target: str | None = None,
     ) -> Profile:
         """Open the profile at ``path``, made where it is missing; ``key`` encrypts it at rest.
+
+        ``target`` is where the LLM is to run, as Generator takes it.
 
         Raises ProfileError where it is damaged, locked, made with another embedder, or where
         ``key`` does not open it; BundleError where the bundle cannot be used.
@@ -110,7 +113,7 @@ class Profile:
             store,
             embedder=lambda: _load_embedder(bundle),
             vectors=_native_vectors,
-            generator=lambda: _load_generator(bundle),
+            generator=lambda: _load_generator(bundle, target),
         )
 
     def __enter__(self) -> Profile:
@@ -290,10 +293,10 @@ class Profile:
             return self._index
 
 
-def _load_generator(bundle: Bundle) -> Generator:
+def _load_generator(bundle: Bundle, target: str | None) -> Generator:
     from edgepersona.generator import Generator
 
-    return Generator(bundle)
+    return Generator(bundle, target=target)
 
 
 def embedded_text(record: Record) -> str:

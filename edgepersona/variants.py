@@ -41,10 +41,14 @@ class Choice:
     provider: str
     refusals: tuple[Refusal, ...] = ()
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What was passed over, a line each."""
+        return tuple(f"{refusal.name}: {refusal.reason}" for refusal in self.refusals)
+
     def __str__(self) -> str:
-        told = [f"runs {variant_name(self.variant)} on {self.provider}"]
-        told += [f"{refusal.name} is left out: {refusal.reason}" for refusal in self.refusals]
-        return "; ".join(told)
+        told = f"runs {variant_name(self.variant)} on {self.provider}"
+        return f"{told}; left out: {'; '.join(self.left_out)}" if self.refusals else told
 
 
 def variant_name(variant: Variant) -> str:

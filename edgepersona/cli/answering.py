@@ -15,6 +15,7 @@ from edgepersona.cli.asking import (
     footer,
     measured,
     show_answer,
+    tell_choice,
 )
 from edgepersona.cli.errors import InterruptedByUserError, UsageError
 from edgepersona.cli.options import (
@@ -22,6 +23,7 @@ from edgepersona.cli.options import (
     add_command,
     add_json_option,
     add_profile_options,
+    add_target_option,
     bundle_path,
     open_profile,
     read_text,
@@ -73,6 +75,7 @@ def register(commands: Commands) -> None:
     add_answer_options(parser)
     add_profile_options(parser)
     add_bundle_option(parser)
+    add_target_option(parser)
     add_json_option(parser)
 
 
@@ -87,10 +90,10 @@ def _run(args: argparse.Namespace) -> int:
     kind = "instruction" if args.instruction else args.task or "answer"
     question = read_text(args.question, what="the question")
     task = Task(question, kind=kind, instruction=args.instruction or "")
-    found = []
+    found: list[dict[str, object]] = []
     with open_profile(args) as profile:
         for name in names:
-            answer, shown = _answer(profile, task, name, params, args)
+            answer, shown = _answer(profile, task, name, params, args, is_first=not found)
             found.append(shown)
             if answer.finish_reason == "cancelled":
                 break
@@ -102,9 +105,17 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _answer(
-    profile: Profile, task: Task, name: str, params: SamplingParams, args: argparse.Namespace
+    profile: Profile,
+    task: Task,
+    name: str,
+    params: SamplingParams,
+    args: argparse.Namespace,
+    *,
+    is_first: bool,
 ) -> tuple[Generation, dict[str, object]]:
     stream = profile.stream(task, strategy=name, params=params)
+    if is_first:
+        tell_choice(stream)
     prompt = _prompt_text(stream, args) if args.show_prompt else ""
     if args.json:
         answer = answer_quietly(stream)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgepersona.cli.errors import UsageError, usage
 from edgepersona.cli.options import utf8
-from edgepersona.cli.terminal import stream_out
+from edgepersona.cli.terminal import note, one_line, stream_out
 
 if TYPE_CHECKING:
     import argparse
@@ -74,6 +74,12 @@ def show_answer(stream: Stream) -> Generation:
             stream_out(piece)
     stream_out("\n")
     return stream.result
+
+
+def tell_choice(stream: Stream) -> None:
+    """Say what the LLM runs on, where something faster was passed over."""
+    if stream.choice.refusals:
+        note(one_line(str(stream.choice)))
 
 
 def answer_quietly(stream: Stream) -> Generation:

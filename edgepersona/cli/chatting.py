@@ -12,12 +12,14 @@ from edgepersona.cli.asking import (
     chosen_params,
     footer,
     show_answer,
+    tell_choice,
 )
 from edgepersona.cli.errors import InterruptedByUserError
 from edgepersona.cli.options import (
     add_bundle_option,
     add_command,
     add_profile_options,
+    add_target_option,
     decoded,
     open_profile,
     utf8,
@@ -58,6 +60,7 @@ def register(commands: Commands) -> None:
     add_answer_options(parser)
     add_profile_options(parser)
     add_bundle_option(parser)
+    add_target_option(parser)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -80,6 +83,7 @@ class _Chat:
         self._strategy = strategy
         self._params = params
         self._turns: tuple[tuple[str, str], ...] = ()
+        self._is_told = False
 
     def run(self, lines: Iterator[str | InputError]) -> int:
         """Answer every line; one that cannot be answered ends nothing, and makes this 1."""
@@ -115,6 +119,9 @@ class _Chat:
     def _answer(self, line: str) -> None:
         task = Task(line, turns=self._turns)
         stream = self._profile.stream(task, strategy=self._strategy, params=self._params)
+        if not self._is_told:
+            self._is_told = True
+            tell_choice(stream)
         answer = show_answer(stream)
         note(footer(answer, stream))
         self._turns = (*self._turns, ("user", line), ("assistant", answer.text))

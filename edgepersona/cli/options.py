@@ -73,6 +73,17 @@ def add_bundle_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_target_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--target``."""
+    parser.add_argument(
+        "--target",
+        type=utf8,
+        metavar="NAME",
+        help="where the LLM runs: cpu, cuda, tensorrt, or a variant such as cuda-int4 "
+        "(default: EDGEPERSONA_TARGET, or the fastest that loads)",
+    )
+
+
 def add_json_option(parser: argparse.ArgumentParser) -> None:
     """Add ``--json``."""
     parser.add_argument("--json", action="store_true", help="write the result as JSON")
@@ -139,7 +150,13 @@ def open_profile(args: argparse.Namespace, *, create: bool = False) -> Profile:
     from edgepersona.profile import Profile
 
     path = _present(args, create=create)
-    return Profile.open(path, bundle_path(args), key=read_key(args.key_file), create=create)
+    return Profile.open(
+        path,
+        bundle_path(args),
+        key=read_key(args.key_file),
+        create=create,
+        target=getattr(args, "target", None),
+    )
 
 
 def open_store(args: argparse.Namespace) -> Store:

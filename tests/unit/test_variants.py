@@ -95,5 +95,5 @@ def test_the_error_of_the_only_variant_comes_through_as_it_is():
 def test_a_choice_says_in_one_line_what_runs_and_what_does_not():
     refusal = Refusal("cuda-fp16", "no NVIDIA GPU")
     assert str(Choice(_variant("cpu-int8"), "native avx2", (refusal,))) == (
-        "runs cpu-int8 on native avx2; cuda-fp16 is left out: no NVIDIA GPU"
+        "runs cpu-int8 on native avx2; left out: cuda-fp16: no NVIDIA GPU"
     )

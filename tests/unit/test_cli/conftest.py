@@ -14,9 +14,11 @@ import pytest
 from edgepersona.cli import main
 from edgepersona.generator import Generation
 from edgepersona.layout import Layout
+from edgepersona.manifest import Variant
 from edgepersona.profile import Profile
 from edgepersona.prompt import TextSegment
 from edgepersona.store import Store
+from edgepersona.variants import Choice
 from tests.standins import EMBEDDER_HASH, NDIM, NumpyVectors, WordEmbedder
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
 
 _RULE = "\nAnswer in one sentence."
+
+
+CHOICE = Choice(Variant("cpu", "int8", "", "", ()), "CPUExecutionProvider")
 
 
 class EchoStream:
@@ -45,6 +50,7 @@ class EchoStream:
             dropped_turns=0,
             input_tokens_dropped=0,
         )
+        self.choice: Choice
         self.strategy = strategy
         self.seed = params.seed
         self.given: list[str] = []
@@ -87,12 +93,15 @@ class EchoGenerator:
         self.prompts: list[Prompt] = []
         self.params: list[SamplingParams] = []
         self.interrupt_after: int | None = None
+        self.choice = CHOICE
+        self.target: str | None = None
 
     def stream(self, prompt: Prompt, params: SamplingParams, *, strategy: str) -> EchoStream:
         self.prompts.append(prompt)
         self.params.append(params)
         stream = EchoStream(prompt, params, strategy)
         stream.interrupt_after = self.interrupt_after
+        stream.choice = self.choice
         return stream
 
 
@@ -139,8 +148,14 @@ def run(
     """Run a command with stand-ins in place of a bundle's models."""
 
     def open_profile(
-        path: Path, bundle: Path, *, key: str | None = None, create: bool = True
+        path: Path,
+        bundle: Path,
+        *,
+        key: str | None = None,
+        create: bool = True,
+        target: str | None = None,
     ) -> Profile:
+        generator.target = target
         store = Store.open(path, key=key, embedder_hash=EMBEDDER_HASH, ndim=NDIM, create=create)
         return Profile(
             store, embedder=WordEmbedder, vectors=NumpyVectors, generator=lambda: generator

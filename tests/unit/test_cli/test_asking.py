@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 
 import pytest
 
 from edgepersona.prompt import TextSegment
+from edgepersona.variants import Refusal
 
 QUESTION = "When is tea?"
 
@@ -22,6 +24,24 @@ def test_ask_writes_the_answer_to_stdout_and_how_it_came_about_to_stderr(run):
     assert ended.err == (
         "[rag · 4 records · 3 prompt tokens · 3 tokens, 2.0 tokens/s, first token after 0.25 s]\n"
     )
+
+
+def test_what_was_left_out_for_the_cpu_is_said_once_before_the_first_answer(run, generator):
+    left_out = (Refusal("cuda-fp16", "no NVIDIA GPU"),)
+    generator.choice = replace(generator.choice, refusals=left_out)
+    told = "runs cpu-int8 on CPUExecutionProvider; left out: cuda-fp16: no NVIDIA GPU\n"
+    for argv in (["ask", QUESTION, "--compare", "none,rag"], ["chat"]):
+        ended = run(*argv, stdin=b"a\nb\n")
+        assert ended.err.startswith(told)
+        assert ended.err.count("left out: cuda") == 1
+    assert run("ask", QUESTION, "--json").err == told
+
+
+def test_a_target_is_passed_on_to_the_generator(run, generator):
+    run("ask", QUESTION, "--target", "cuda-int4")
+    assert generator.target == "cuda-int4"
+    run("chat", stdin=b"a\n")
+    assert generator.target is None
 
 
 def test_ask_reads_the_question_from_stdin(run):
