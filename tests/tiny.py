@@ -101,6 +101,7 @@ def write_bundle(folder: Path, model, *, precision: str = "fp32") -> Bundle:
 
     vocab = write_tokenizer(folder / "generator")
     variant = f"generator/cpu-{precision}"
+    step = f"{variant}/step.json"
     shape = write_generator(model, folder / variant, precision=precision)
     write_embeddings(model, folder / "generator/embeddings.f16")
     assert shape["vocab"] == vocab
@@ -118,7 +119,7 @@ def write_bundle(folder: Path, model, *, precision: str = "fp32") -> Bundle:
                 "target": "cpu",
                 "precision": precision,
                 "path": f"{variant}/model.onnx",
-                "step": f"{variant}/step.json" if precision == "int8" else "",
+                "step": step if (folder / step).is_file() else "",
                 "files": [f"{variant}/model.onnx", f"{variant}/model.onnx.data"],
             }
         ],

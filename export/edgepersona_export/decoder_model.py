@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from edgepersona_export.quantize import Quantised
+
 POSITIONS = 8192
 """The most positions an export has room for: rotary tables and caches are no longer."""
 
@@ -57,19 +59,12 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class GgufBlocks:
-    """A matrix as a GGUF file holds it: ``kind`` such as "Q4_1", ``data`` bytes (n, row)."""
-
-    kind: str
-    data: NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class DecoderModel:
     """The whole LLM: what its family is no longer matters to who writes or runs it.
 
     A norm is x / rms(x) times its weight, whatever the family keeps as weight. A soft cap c turns x
-    into c · tanh(x / c); 0 is none. ``embeddings`` are what enters the first layer.
+    into c · tanh(x / c); 0 is none. ``embeddings`` are what enters the first layer. ``blocks`` are
+    matrices exactly as the model's file holds them, by names such as ``layers.0.gate_up``.
     """
 
     hidden: int
@@ -89,7 +84,7 @@ class DecoderModel:
     activation: str = "silu"  # or "gelu_tanh"
     attention_softcap: float = 0.0
     logits_softcap: float = 0.0
-    blocks: Mapping[str, GgufBlocks] = field(default_factory=dict)
+    blocks: Mapping[str, Quantised] = field(default_factory=dict)
 
 
 def read_model(

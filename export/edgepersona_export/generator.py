@@ -52,7 +52,10 @@ def load_torch(source: Path) -> PreTrainedModel:
         raise ExportError(f"{source}: is no model transformers can read: {_line(error)}") from error
     architectures.check(config, str(source))
     try:
-        model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+        # Torch's faster attention leaves soft caps out without a word.
+        model = AutoModelForCausalLM.from_pretrained(
+            **where, dtype=torch.float32, attn_implementation="eager"
+        )
     except Exception as error:
         raise ExportError(f"{source}: its weights cannot be read: {_line(error)}") from error
     return model.eval()
@@ -73,7 +76,7 @@ def write_generator(model: PreTrainedModel, out: Path, *, precision: str) -> dic
         location="model.onnx.data",
         size_threshold=0,
     )
-    if precision == "int8":
+    if precision == "int8" and _steps(decoder):
         (out / STEP).write_text(json.dumps(_step_index(out / "model.onnx", decoder)), "utf-8")
     return {
         "layers": len(decoder.layers),
@@ -83,6 +86,16 @@ def write_generator(model: PreTrainedModel, out: Path, *, precision: str) -> dic
         "vocab": decoder.vocab,
         "max_positions": decoder.positions,
     }
+
+
+def _steps(model: DecoderModel) -> bool:
+    """Tell whether the native step computes all that this model has."""
+    return (
+        model.activation == "silu"
+        and not (model.attention_softcap or model.logits_softcap)
+        and 2 * model.ropes[0].cos.shape[1] == model.head_dim
+        and not any(layer.window or layer.q_norm is not None for layer in model.layers)
+    )
 
 
 def _step_index(model: Path, shape: DecoderModel) -> dict[str, Any]:
@@ -96,12 +109,14 @@ def _step_index(model: Path, shape: DecoderModel) -> dict[str, Any]:
     tensors = {}
     for constant in graph.initializer:
         where = {entry.key: entry.value for entry in constant.external_data}
+        if not where:
+            continue
         dims = list(constant.dims)
         if constant.name.endswith(".codes"):
             dims = [dims[0], dims[1] * dims[2]]
         elif constant.name in rows:
             dims = [rows[constant.name], dims[0] // rows[constant.name]]
-        tensors[constant.name] = {"offset": int(where.get("offset", 0)), "shape": dims}
+        tensors[constant.name] = {"offset": int(where["offset"]), "shape": dims}
     return {"heads": shape.heads, "norm_eps": shape.norm_eps, "tensors": tensors}
 
 

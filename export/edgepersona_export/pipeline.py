@@ -155,6 +155,7 @@ def _stage_generator(
     shape = generators.write_generator(model, stage / variant, precision=options.precision)
     generators.write_embeddings(model, stage / "generator" / generators.EMBEDDINGS)
     tokens = write_tokenizer(source, stage / "generator")
+    step = f"{variant}/{generators.STEP}"
     if not tokens.chat_template:
         raise ExportError(f"{source}: has no chat template; an instruction-tuned model is needed")
     return {
@@ -176,7 +177,7 @@ def _stage_generator(
                 "target": options.target,
                 "precision": options.precision,
                 "path": f"{variant}/model.onnx",
-                "step": f"{variant}/{generators.STEP}" if options.precision == "int8" else "",
+                "step": step if (stage / step).is_file() else "",
                 "files": [f"{variant}/model.onnx", f"{variant}/model.onnx.data"],
             }
         ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from edgepersona_export.architectures.rope import longest, rope
@@ -14,6 +14,7 @@ class Checkpoint:
 
     def __init__(self, config: Any, tensors: Mapping[str, Array], positions: int) -> None:
         self.config = config
+        self.head_dim = head_dim(config)
         self.positions = min(positions, longest(config))
         self.unread = set(tensors)
         self._tensors = tensors
@@ -23,17 +24,20 @@ class Checkpoint:
         self.unread.discard(name)
         return self._tensors[name]
 
-    def find(self, name: str) -> Array | None:
-        """Return a tensor, or None where the model has none of this name."""
-        return self.take(name) if name in self._tensors else None
+    def layer(self, i: int) -> Callable[[str], Array]:
+        """Return what takes the tensors of layer ``i`` by their names within it."""
+        return lambda name: self.take(f"model.layers.{i}.{name}")
+
+    def window(self, kind: str = "sliding_attention") -> int:
+        """Return the window of a layer of this kind; 0 where it has none, or none ever filled."""
+        size: int = self.config.sliding_window or 0
+        return size if kind == "sliding_attention" and size < self.positions else 0
 
 
 def head_dim(config: Any) -> int:
     """Return the size of an attention head."""
-    size: int = getattr(config, "head_dim", None) or (
-        config.hidden_size // config.num_attention_heads
-    )
-    return size
+    size: int | None = getattr(config, "head_dim", None)
+    return size or config.hidden_size // config.num_attention_heads
 
 
 def decoder(checkpoint: Checkpoint, layers: Sequence[Layer], **special: Any) -> DecoderModel:
@@ -41,7 +45,7 @@ def decoder(checkpoint: Checkpoint, layers: Sequence[Layer], **special: Any) -> 
 
     ``special`` is what a family has of its own, by its name in DecoderModel.
     """
-    config, size = checkpoint.config, head_dim(checkpoint.config)
+    config, size = checkpoint.config, checkpoint.head_dim
     common = {
         "ropes": (rope(config, size, checkpoint.positions),),
         "attention_scale": size**-0.5,

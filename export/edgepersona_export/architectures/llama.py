@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from edgepersona_export.architectures.checkpoint import Checkpoint, decoder
-from edgepersona_export.decoder_model import Array, DecoderModel, Layer
+from edgepersona_export.decoder_model import DecoderModel, Layer
 
 
 def read(checkpoint: Checkpoint) -> DecoderModel:
@@ -17,18 +17,15 @@ def read(checkpoint: Checkpoint) -> DecoderModel:
 
 
 def layer(checkpoint: Checkpoint, i: int, **special: Any) -> Layer:
-    """Read layer ``i`` by Llama's names; ``special`` is what a family has besides."""
-
-    def take(name: str) -> Array:
-        return checkpoint.take(f"model.layers.{i}.{name}.weight")
-
+    """Read layer ``i`` by Llama's names; ``special`` is what another family has besides."""
+    take = checkpoint.layer(i)
     return Layer(
-        attention_norm=take("input_layernorm"),
-        qkv=np.concatenate([take(f"self_attn.{part}_proj") for part in "qkv"]),
-        output=take("self_attn.o_proj"),
-        mlp_norm=take("post_attention_layernorm"),
-        gate=take("mlp.gate_proj"),
-        up=take("mlp.up_proj"),
-        down=take("mlp.down_proj"),
+        attention_norm=take("input_layernorm.weight"),
+        qkv=np.concatenate([take(f"self_attn.{part}_proj.weight") for part in "qkv"]),
+        output=take("self_attn.o_proj.weight"),
+        mlp_norm=take("post_attention_layernorm.weight"),
+        gate=take("mlp.gate_proj.weight"),
+        up=take("mlp.up_proj.weight"),
+        down=take("mlp.down_proj.weight"),
         **special,
     )

@@ -1,4 +1,4 @@
-"""Mistral: Llama with a size of heads of its own."""
+"""Mistral: Llama with heads of any size, and in some a window over all layers."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from edgepersona_export.decoder_model import DecoderModel
 
 def read(checkpoint: Checkpoint) -> DecoderModel:
     """Read a Mistral."""
-    count = checkpoint.config.num_hidden_layers
-    return decoder(checkpoint, [layer(checkpoint, i) for i in range(count)])
+    count, window = checkpoint.config.num_hidden_layers, checkpoint.window()
+    return decoder(checkpoint, [layer(checkpoint, i, window=window) for i in range(count)])
