@@ -13,6 +13,7 @@ from edgepersona.bundle import Bundle
 from edgepersona.errors import EdgePersonaError, InputError
 from edgepersona.index import Index
 from edgepersona.ngrams import Ngrams
+from edgepersona.once import Once
 from edgepersona.records import AddResult, Filter, Hit, Record, Task, check_text, checked
 from edgepersona.store import Store
 from edgepersona.strategies import find as find_strategy
@@ -71,13 +72,11 @@ class Profile:
     ) -> None:
         """Take ``store`` over, and the functions that make what is only needed later."""
         self._store = store
-        self._make_embedder = embedder
         self._make_vectors = vectors
-        self._make_generator = generator
         self._make_reader = reader
         self._make_counts = counts
-        self._embedder: Encoder | None = None
-        self._generator: Generator | None = None
+        self._embedder = Once(embedder)
+        self._generator = Once(generator or _no_generator)
         self._index: Index | None = None
         self._ngrams: dict[Field, Ngrams] = {}
         self._lock = threading.RLock()
@@ -208,7 +207,7 @@ class Profile:
     ) -> list[Hit]:
         """Return up to ``k`` records near ``query`` in meaning or in words, best first."""
         check_text(query, what="the query")
-        vector = self._loaded_embedder().encode([query], role="query")[0]
+        vector = self._embedder.get().encode([query], role="query")[0]
         return self._loaded_index().search(query, vector, k, filter)
 
     def stream(
@@ -219,8 +218,10 @@ class Profile:
         Raises InputError for a strategy that is not known, or where the task's own words do not
         fit the model's context.
         """
-        prompt = find_strategy(strategy)(task, self)
-        return self._loaded_generator().stream(prompt, params, strategy=strategy)
+        write = find_strategy(strategy)
+        self._generator.begin()  # beside the embedder and the search: each takes as long
+        prompt = write(task, self)
+        return self._generator.get().stream(prompt, params, strategy=strategy)
 
     def generate(
         self, task: Task, *, strategy: str = "rag", params: SamplingParams | None = None
@@ -262,7 +263,7 @@ class Profile:
         with self._lock:
             if field not in self._ngrams:
                 make_counts = self._make_counts or _native_counts
-                reader = self._make_reader or (lambda: self._loaded_generator().tokenizer)
+                reader = self._make_reader or (lambda: self._generator.get().tokenizer)
                 self._ngrams[field] = Ngrams(self._store, make_counts(), reader, field)
             ngrams = self._ngrams[field]
         return ngrams.refresh()
@@ -270,27 +271,17 @@ class Profile:
     def _encode(self, records: Sequence[Record]) -> NDArray[np.float32]:
         if not records:
             return np.empty((0, self._store.ndim), dtype=np.float32)
-        return self._loaded_embedder().encode([embedded_text(record) for record in records])
-
-    def _loaded_embedder(self) -> Encoder:
-        with self._lock:
-            if self._embedder is None:
-                self._embedder = self._make_embedder()
-            return self._embedder
-
-    def _loaded_generator(self) -> Generator:
-        with self._lock:
-            if self._generator is None:
-                if self._make_generator is None:
-                    raise EdgePersonaError("this profile was opened without a generator")
-                self._generator = self._make_generator()
-            return self._generator
+        return self._embedder.get().encode([embedded_text(record) for record in records])
 
     def _loaded_index(self) -> Index:
         with self._lock:
             if self._index is None:
                 self._index = Index(self._store, self._make_vectors(self._store.ndim))
             return self._index
+
+
+def _no_generator() -> Generator:
+    raise EdgePersonaError("this profile was opened without a generator")
 
 
 def _load_generator(bundle: Bundle, target: str | None) -> Generator:

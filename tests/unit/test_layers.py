@@ -23,7 +23,7 @@ LAYERS = [
     {"variants", "engines"},
     {"runtime", "text", "bundle", "manifest", "sampling", "prompt"},
     {"memory", "providers", "gpu"},
-    {"records", "errors", "_native", "_sampling"},
+    {"records", "errors", "once", "_native", "_sampling"},
 ]
 RANK = {name: rank for rank, names in enumerate(reversed(LAYERS)) for name in names}
 FORBIDDEN = {"torch", "transformers", "optimum", "onnx", "gguf"}

@@ -14,7 +14,7 @@ import pytest
 from edgepersona.bundle import Bundle, write_manifest
 from edgepersona.errors import BundleError, InputError, ProfileError
 from edgepersona.profile import Profile, embedded_text
-from edgepersona.records import Filter, Record, content_id
+from edgepersona.records import Filter, Record, Task, content_id
 from tests.standins import NDIM, LetterReader, ListedTokens, NumpyVectors, WordEmbedder
 from tests.tiny import EMBEDDER, GENERATOR
 
@@ -272,3 +272,21 @@ def test_listing_loads_neither_a_model_runtime_nor_the_native_core(tmp_path, bun
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_llm_is_loaded_beside_the_search(store) -> None:
+    loading = threading.Event()
+
+    class Patient(WordEmbedder):
+        def encode(self, texts, *, role="document"):
+            assert role == "document" or loading.wait(30)
+            return super().encode(texts, role=role)
+
+    def load():
+        loading.set()
+        raise BundleError("no LLM here")
+
+    profile = Profile(store, embedder=Patient, vectors=NumpyVectors, generator=load)
+    profile.add(["tea at four"])
+    with pytest.raises(BundleError, match="no LLM here"):
+        profile.stream(Task("when is tea?"))
