@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from edgepersona.errors import ExportError
 from edgepersona_export import architectures
 from edgepersona_export.decoder_graph import build
 from edgepersona_export.decoder_model import DecoderModel, read_model
+from edgepersona_export.gguf_config import complete
 from edgepersona_export.quantize import Scheme
 
 if TYPE_CHECKING:
@@ -47,18 +49,37 @@ def load_torch(source: Path) -> PreTrainedModel:
     )
     try:
         config = AutoConfig.from_pretrained(**where)
+        if source.suffix == ".gguf":
+            complete(config, source)
+    except ExportError:
+        raise
     # transformers raises OSError, ValueError, KeyError and struct.error for what it cannot read.
     except Exception as error:
         raise ExportError(f"{source}: is no model transformers can read: {_line(error)}") from error
     architectures.check(config, str(source))
     try:
-        # Torch's faster attention leaves soft caps out without a word.
-        model = AutoModelForCausalLM.from_pretrained(
-            **where, dtype=torch.float32, attn_implementation="eager"
+        model, found = AutoModelForCausalLM.from_pretrained(
+            **where,
+            config=config,
+            dtype=torch.float32,
+            # Torch's faster attention leaves soft caps out without a word.
+            attn_implementation="eager",
+            output_loading_info=True,
         )
     except Exception as error:
         raise ExportError(f"{source}: its weights cannot be read: {_line(error)}") from error
+    _check_weights(source, found)
     return model.eval()
+
+
+def _check_weights(source: Path, found: Mapping[str, Any]) -> None:
+    """Refuse a model that transformers would fill up with random weights, or leave some out of."""
+    if missing := sorted(found["missing_keys"]):
+        raise ExportError(f"{source}: lacks {len(missing)} weights, such as {missing[0]}")
+    # Tables that old checkpoints keep, and that are computed.
+    unread = sorted(k for k in found["unexpected_keys"] if not k.endswith("rotary_emb.inv_freq"))
+    if unread:
+        raise ExportError(f"{source}: has weights not understood: {', '.join(unread[:3])}")
 
 
 def write_generator(model: PreTrainedModel, out: Path, *, precision: str) -> dict[str, Any]:
