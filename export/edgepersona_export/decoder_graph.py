@@ -47,37 +47,50 @@ def build(
     return graph.finish()
 
 
+_SHRUNK = 1 / 64
+"""What the sums that layers add to are kept at in float16 where they outgrow it (Gemma's do)."""
+
+
 class _Graph(DecoderWriter):
-    """The parts of a decoder, as ONNX Runtime has operators for them."""
+    """The parts of a decoder, as ONNX Runtime has operators for them.
+
+    Norms undo any factor on what they norm, so where each branch passes one before it is added,
+    the sums can be kept smaller and nothing else changes: ``_share`` is that factor.
+    """
 
     def __init__(
         self, model: DecoderModel, scheme: Scheme | None, dtype: type[np.floating[Any]]
     ) -> None:
         super().__init__(model, dtype)
         self._scheme = scheme
+        normed = all(layer.post_mlp_norm is not None for layer in model.layers)
+        self._share = _SHRUNK if normed and not self.whole else 1.0
 
     def start(self) -> str:
         for i, rope in enumerate(self._model.ropes):
             for name, table in zip(_rope_names(i), (rope.cos, rope.sin), strict=True):
                 self.constant(table, name)
-        return self.narrowed("inputs_embeds")
+        if self._share == 1:
+            return self.narrowed("inputs_embeds")
+        return self.narrowed(self.node("Mul", ["inputs_embeds", self.number(self._share)]))
 
     def add_norm(self, name: str, x: str, y: str, weight: Array) -> tuple[str, str]:
         """Return (x + y, its norm); without ``y``, (x, its norm)."""
+        eps = self._model.norm_eps * self._share**2
         if not y:
-            return x, self.norm(name, x, weight)
+            return x, self.norm(name, x, weight, eps)
         total, normed = self.name(), self.name()
         self.nodes(
             "SkipSimplifiedLayerNormalization",
             [x, y, self.constant(weight, name)],
             [normed, "", "", total],
             domain=MICROSOFT,
-            epsilon=self._model.norm_eps,
+            epsilon=eps,
         )
         return total, normed
 
-    def norm(self, name: str, x: str, weight: Array) -> str:
-        scale, eps = self.constant(weight, name), self._model.norm_eps
+    def norm(self, name: str, x: str, weight: Array, eps: float) -> str:
+        scale = self.constant(weight, name)
         return self.node(
             "SimplifiedLayerNormalization", [x, scale], axis=-1, epsilon=eps, stash_type=1
         )
@@ -159,12 +172,14 @@ class _Graph(DecoderWriter):
         ):
             assert weight is not None
             heads = self.node("Reshape", [x, self.integers(1, -1, model.head_dim)])
-            heads = self.norm(f"{at}.{name}", heads, weight)
+            heads = self.norm(f"{at}.{name}", heads, weight, model.norm_eps)
             normed.append(self.node("Reshape", [heads, self.integers(1, -1, width)]))
         return [*normed, v]
 
     def _post_norm(self, name: str, branch: str, weight: Array | None) -> str:
-        return branch if weight is None else self.norm(name, branch, weight)
+        if weight is None:
+            return branch
+        return self.norm(name, branch, weight * np.float32(self._share), self._model.norm_eps)
 
     def _activation(self, x: str) -> str:
         if self._model.activation == "gelu_tanh":

@@ -99,5 +99,5 @@ def read_model(
 
     where = str(source or torch_model.config.name_or_path or "the model")
     check(torch_model.config, where)
-    tensors = {name: tensor.numpy() for name, tensor in torch_model.state_dict().items()}
+    tensors = {name: tensor.float().numpy() for name, tensor in torch_model.state_dict().items()}
     return read(torch_model.config, tensors, where, positions)

@@ -16,6 +16,8 @@ from edgepersona.runtime import onnxruntime
 torch = pytest.importorskip("torch", reason="export extra is not installed")
 transformers = pytest.importorskip("transformers", reason="export extra is not installed")
 
+import onnx  # noqa: E402
+
 from edgepersona_export import decoder_graph, decoder_graph_portable  # noqa: E402
 from edgepersona_export.architectures import FAMILIES, check  # noqa: E402
 from edgepersona_export.decoder_model import DecoderModel, read_model  # noqa: E402
@@ -145,6 +147,20 @@ def test_float16_graphs_follow_float32(name: str, engine: Callable) -> None:
     assert np.corrcoef(halved.ravel(), exact.ravel())[0, 1] > 0.999
 
 
+@pytest.mark.parametrize("engine", [Fused, Portable])
+def test_sums_that_outgrow_float16_are_no_harm(engine: Callable) -> None:
+    torch_model = tiny_models.make("gemma2", initializer_range=0.05)
+    with torch.no_grad():
+        for layer in torch_model.model.layers:
+            layer.post_feedforward_layernorm.weight.mul_(10_000)
+    model = read_model(torch_model)
+    vectors = model.embeddings[TEXT]
+    exact = _read(engine(_session(engine.build(model)), model), vectors)
+    session = _session(engine.build(model, dtype=np.float16))
+    halved = _read(engine(session, model, np.float16), vectors)
+    assert np.corrcoef(halved.ravel(), exact.ravel())[0, 1] > 0.999
+
+
 @pytest.mark.parametrize("name", RICH)
 def test_quantised_graphs_follow_float32(name: str) -> None:
     model = read_model(tiny_models.make(name, initializer_range=0.05))
@@ -156,7 +172,9 @@ def test_quantised_graphs_follow_float32(name: str) -> None:
 
 
 def test_the_portable_graph_has_standard_operators_that_tensorrt_10_reads() -> None:
-    graph = decoder_graph_portable.build_portable(read_model(tiny_models.make("gemma3_text")))
+    model = read_model(tiny_models.make("gemma3_text"))
+    graph = decoder_graph_portable.build_portable(model, dtype=np.float16)
+    onnx.checker.check_model(graph, full_check=True)
     assert {node.domain for node in graph.graph.node} == {""}
     assert [(opset.domain, opset.version) for opset in graph.opset_import] == [("", 20)]
 
