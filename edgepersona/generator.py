@@ -12,12 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepersona.bundle import Bundle
-from edgepersona.decoder import DecodingState, open_best
+from edgepersona.decoder import Decoder, DecodingState, open_best
+from edgepersona.drafting import Continuations, Drafting
 from edgepersona.errors import EdgePersonaError, InputError
 from edgepersona.layout import Layout, Part, lay_out
+from edgepersona.passcosts import PassCosts
 from edgepersona.prompt import Prompt, SoftSegment
 from edgepersona.sampling import Sampler, SamplingParams
 from edgepersona.text import ChatTemplate, StopStrings, TextStream, Tokenizer
+from edgepersona.variants import Choice
 
 _PREFILL_CHUNK = 512
 """Tokens of one prefill call: bounds memory, and how long a cancel can take."""
@@ -46,6 +49,10 @@ class Generation:
     strategy: str = ""
     left_out: tuple[str, ...] = ()
     """Faster variants of the model that do not run here, each with the reason."""
+    drafted: int = 0
+    """Tokens that were guessed and read along."""
+    accepted: int = 0
+    """Those of them that came."""
 
     @property
     def tokens_per_s(self) -> float:
@@ -54,7 +61,7 @@ class Generation:
 
 
 class Generator:
-    """A bundle's LLM on ONNX Runtime. Streams of one generator may run side by side.
+    """A bundle's LLM. Streams of one generator may run side by side.
 
     Parameters
     ----------
@@ -69,6 +76,8 @@ class Generator:
         Where to run: ``cpu``, ``cuda``, ``tensorrt``, or a variant such as ``cuda-int4``. Without
         it ``EDGEPERSONA_TARGET`` says, or else the fastest variant that loads is taken; ``choice``
         then says which, and why none before it.
+    decoder
+        What runs the model in place of the engine that the bundle would be loaded on.
     """
 
     def __init__(
@@ -78,6 +87,7 @@ class Generator:
         threads: int | None = None,
         max_context: int = 4096,
         target: str | None = None,
+        decoder: Decoder | None = None,
     ) -> None:
         spec = bundle.generator
         self.hash = bundle.generator_hash
@@ -86,15 +96,27 @@ class Generator:
         self._template = ChatTemplate(
             spec.chat_template, bos_token=spec.bos_token, eos_token=spec.eos_token
         )
-        self.decoder, self.choice = open_best(bundle, threads=threads, target=target)
+        if decoder is None:
+            decoder, self.choice = open_best(bundle, threads=threads, target=target)
+        else:
+            self.choice = Choice(decoder.variant, decoder.provider)
+        self.decoder = decoder
         self.context = min(max_context, self.decoder.context)
+        self.costs = PassCosts()
 
     def stream(
-        self, prompt: Prompt, params: SamplingParams | None = None, *, strategy: str = ""
+        self,
+        prompt: Prompt,
+        params: SamplingParams | None = None,
+        *,
+        strategy: str = "",
+        continuations: Continuations | None = None,
     ) -> Stream:
         """Start an answer; text comes out of the returned Stream as it is made.
 
-        Raises InputError where the user's own words do not fit the context.
+        Tokens are drafted from the prompt, the answer itself and ``continuations``, unless
+        ``params.drafts`` is off: the same answer, sooner. Raises InputError where the user's own
+        words do not fit the context.
         """
         params = params or SamplingParams()
         for segment in prompt.segments:
@@ -103,7 +125,7 @@ class Generator:
         # A prompt is worth more than a long answer: the answer is promised a quarter at most.
         promised = min(params.max_new_tokens, self.context // 4)
         layout = lay_out(prompt, self.tokenizer, self._template, max_tokens=self.context - promised)
-        return Stream(self, layout, params, strategy)
+        return Stream(self, layout, params, strategy, continuations)
 
 
 class Stream:
@@ -113,7 +135,12 @@ class Stream:
     """
 
     def __init__(
-        self, generator: Generator, layout: Layout, params: SamplingParams, strategy: str
+        self,
+        generator: Generator,
+        layout: Layout,
+        params: SamplingParams,
+        strategy: str,
+        continuations: Continuations | None,
     ) -> None:
         self.layout = layout
         self.choice = generator.choice
@@ -122,6 +149,7 @@ class Stream:
         self._params = replace(params, seed=seed)
         self._seed = seed
         self._strategy = strategy
+        self._continuations = continuations
         self._cancelled = threading.Event()
         self._result: Generation | None = None
         self._pieces = self._run()
@@ -141,23 +169,31 @@ class Stream:
         return self._result
 
     def _run(self) -> Iterator[str]:
-        params, prompt_tokens = self._params, self.layout.token_count
-        room = self._generator.context - prompt_tokens
-        limit = min(params.max_new_tokens, room)
-        sampler = Sampler(params, self.layout.token_ids)
-        text, stops = TextStream(self._generator.tokenizer), StopStrings(params.stop)
+        params, generator = self._params, self._generator
+        prompt_tokens, ids = self.layout.token_count, self.layout.token_ids
+        limit = min(params.max_new_tokens, generator.context - prompt_tokens)
+        sampler = Sampler(params, ids)
+        text, stops = TextStream(generator.tokenizer), StopStrings(params.stop)
         given: list[str] = []
         started = first = last = time.perf_counter()
         reason, new_tokens = "cancelled", 0
-        sequence = self._generator.decoder.start(capacity=prompt_tokens + limit)
-        logits = self._prefill(sequence)
+        state = generator.decoder.start(capacity=prompt_tokens + limit)
+        logits = self._prefill(state)
+        passes = Drafting(
+            state,
+            ids,
+            limit=limit,
+            costs=generator.costs,
+            enabled=params.drafts,
+            continuations=self._continuations,
+        )
         while logits is not None and not self._cancelled.is_set():
             token = sampler.sample(logits)
             last = time.perf_counter()
             if not new_tokens:
                 first = last
             new_tokens += 1
-            if token in self._generator.stop_tokens:
+            if token in generator.stop_tokens:
                 reason = "stop"
                 break
             if piece := stops.add(text.add(token)):
@@ -169,7 +205,7 @@ class Stream:
             if new_tokens == limit:
                 reason = "length" if limit == params.max_new_tokens else "context"
                 break
-            logits = sequence.step(token)
+            logits = passes.after(token)
         if not stops.found and (piece := stops.add(text.flush()) + stops.flush()):
             given.append(piece)
             yield piece
@@ -187,6 +223,8 @@ class Stream:
             provider=self._generator.decoder.provider,
             strategy=self._strategy,
             left_out=self.choice.left_out,
+            drafted=passes.drafted,
+            accepted=passes.accepted,
         )
 
     def _prefill(self, sequence: DecodingState) -> NDArray[np.float32] | None:

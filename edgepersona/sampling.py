@@ -44,6 +44,10 @@ class SamplingParams:
         The same seed draws the same tokens from the same logits; None draws anew each time.
     stop
         Texts that end the generation.
+    drafts
+        Let tokens that are likely to come be read together, where that is faster. It changes no
+        answer where an engine computes the same however tokens are handed over, as the native one
+        does; on others logits may differ in their last bits.
 
     Raises
     ------
@@ -59,6 +63,7 @@ class SamplingParams:
     repetition_penalty: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    drafts: bool = True
 
     def __post_init__(self) -> None:
         _check_int("max_new_tokens", self.max_new_tokens, least=1)
@@ -81,6 +86,8 @@ class SamplingParams:
             isinstance(text, str) and text for text in self.stop
         ):
             raise InputError(f"stop is {self.stop!r}, expected a tuple of non-empty strings")
+        if not isinstance(self.drafts, bool):
+            raise InputError(f"drafts is {self.drafts!r}, expected True or False")
 
 
 class Sampler:

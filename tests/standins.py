@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import zlib
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from edgepersona.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -155,3 +156,103 @@ def _direction(text: str) -> NDArray[np.float32]:
     seeds = [zlib.crc32(word.encode(errors="replace")) for word in words]
     total = np.sum([np.random.default_rng(seed).normal(size=NDIM) for seed in seeds], axis=0)
     return (total / np.linalg.norm(total)).astype(np.float32)
+
+
+class Clock:
+    """Time that passes only where a stand-in says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class ChainDecoder:
+    """An LLM whose logits are a fixed function of the last ``order`` vectors, None: of all.
+
+    A small order makes answers that repeat themselves; without one nothing can be foreseen. Passes
+    are counted, and take ``cost`` of their tokens on ``clock``.
+    """
+
+    layers = 1
+    hidden = 2
+    context = 256
+    provider = "stand-in"
+    variant = SimpleNamespace(target="cpu", precision="fp32", path="")
+
+    def __init__(
+        self,
+        vocab: int = 259,
+        *,
+        order: int | None = 3,
+        spread: float = 6.0,
+        cost: Callable[[int], float] = float,
+    ) -> None:
+        self.vocab = vocab
+        self.order = order
+        self.spread = spread
+        self.cost = cost
+        self.clock = Clock()
+        self.passes: list[int] = []
+        """Tokens of each pass that made logits of single tokens or drafts."""
+        self.prefilled: list[int] = []
+        """Positions of each that read a prompt."""
+
+    def embed(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        return np.stack([np.array([i, 0.5], np.float32) for i in ids])
+
+    def start(self, *, capacity: int) -> ChainState:
+        return ChainState(self, capacity)
+
+    def logits(self, read: Sequence[bytes]) -> NDArray[np.float32]:
+        seen = read if self.order is None else read[-self.order :]
+        random = np.random.default_rng(zlib.crc32(b"".join(seen)))
+        return (self.spread * random.normal(size=self.vocab)).astype(np.float32)
+
+
+class ChainState:
+    """What a ChainDecoder has read: the vectors themselves."""
+
+    def __init__(self, decoder: ChainDecoder, capacity: int) -> None:
+        self.capacity = capacity
+        self._decoder = decoder
+        self._read: list[bytes] = []
+
+    @property
+    def length(self) -> int:
+        return len(self._read)
+
+    def extend(self, vectors: NDArray[np.float32], *, wanted: int = 1) -> NDArray[np.float32]:
+        self._decoder.prefilled.append(len(vectors))
+        return self._take(vectors)[len(vectors) - wanted :]
+
+    def step(self, token: int) -> NDArray[np.float32]:
+        return self.verify([token])[0]
+
+    def verify(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+        self._decoder.passes.append(len(tokens))
+        self._decoder.clock.now += self._decoder.cost(len(tokens))
+        return self._take(self._decoder.embed(tokens))
+
+    def rewind(self, length: int) -> None:
+        assert 0 <= length <= self.length
+        del self._read[length:]
+
+    def save(self, length: int) -> bytes:
+        assert 0 <= length <= self.length
+        return b"".join(self._read[:length])
+
+    def load(self, saved: bytes, length: int) -> None:
+        if self._read or len(saved) != 8 * length or length > self.capacity:
+            raise InputError("not what was saved")
+        self._read = [saved[i : i + 8] for i in range(0, len(saved), 8)]
+
+    def _take(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        assert vectors.dtype == np.float32
+        assert self.length + len(vectors) <= self.capacity
+        rows = []
+        for vector in vectors:
+            self._read.append(vector.tobytes())
+            rows.append(self._decoder.logits(self._read))
+        return np.stack(rows)

@@ -18,10 +18,13 @@ LAYERS = [
     {"profile"},
     {"strategies"},
     {"embedder", "generator", "index", "ngrams", "store"},
-    {"decoder", "onnxdecoder", "layout", "stepper", "linker", "connection", "removals"},
+    {
+        *("decoder", "onnxdecoder", "drafting", "layout", "stepper"),
+        *("linker", "connection", "removals"),
+    },
     {"fulltext", "graphtable", "metatable", "recordtable", "tokentable", "vectortable", "database"},
     {"variants", "engines"},
-    {"runtime", "text", "bundle", "manifest", "sampling", "prompt"},
+    {"runtime", "text", "bundle", "manifest", "sampling", "prompt", "repeats", "passcosts"},
     {"memory", "providers", "gpu"},
     {"records", "errors", "once", "_native", "_sampling"},
 ]

@@ -34,6 +34,7 @@ LOGITS = np.array([0.5, 3.0, -1.0, 2.5], dtype=np.float32)
         {"stop": "text"},
         {"stop": ("",)},
         {"stop": ["text"]},
+        {"drafts": 1},
     ],
 )
 def test_params_out_of_range_are_refused_by_name(bad):
