@@ -65,15 +65,11 @@ def _quantize(source: Path, out: Path) -> None:
     import onnx
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
-    from edgepersona_export.generator import SCHEMES
-
     logging.disable(logging.INFO)
-    scheme = SCHEMES["int8"]
-    assert scheme is not None
     quantizer = MatMulNBitsQuantizer(
         onnx.load(source / "model.onnx"),
-        bits=scheme.bits,
-        block_size=scheme.block,
+        bits=8,
+        block_size=64,
         is_symmetric=True,
         accuracy_level=4,
     )

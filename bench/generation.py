@@ -32,7 +32,7 @@ def run(works: set[str], options: Options) -> None:
     workers = _start(bundle, threads, prompts[0])
     try:
         theirs = {w.name: _perplexity(w, windows) for w in workers}
-        as_prompt = {w.name: _perplexity(w, windows, "prompt_losses") for w in workers[:2]}
+        as_prompt = {w.name: _perplexity(w, windows, "prompt_losses") for w in workers[:1]}
         perplexity = {"decode": theirs, "prefill": {**theirs, **as_prompt}}
         speeds = _measure(workers, prompts, options.rounds)
     finally:
@@ -49,7 +49,6 @@ def _start(bundle: Bundle, threads: int, prompt: list[int]) -> list[Worker]:
     ours = {"peer": "edgepersona", "bundle": str(bundle.path), "threads": threads}
     workers = [
         Worker("edgepersona", ours, variant["precision"]),
-        Worker("its graph alone", {**ours, "native": False}, variant["precision"]),
     ]
     if find_spec("onnxruntime_genai"):
         folder = genai_model.build(threads)

@@ -35,21 +35,14 @@ class Peer(Protocol):
 
 
 class EdgePersona:
-    """The bundle's generator, as ``Profile.generate`` runs it, less the turning into text.
+    """The bundle's generator, as ``Profile.generate`` runs it, less the turning into text."""
 
-    Without ``native``, ONNX Runtime takes single tokens too, as it does where there is no step.
-    """
-
-    def __init__(self, bundle: str, threads: int, *, native: bool = True) -> None:
+    def __init__(self, bundle: str, threads: int) -> None:
         from edgepersona.bundle import Bundle
-        from edgepersona.onnxdecoder import OnnxDecoder
+        from edgepersona.decoder import open_decoder
         from edgepersona.sampling import Sampler, SamplingParams
-        from edgepersona.variants import candidates
 
-        opened = Bundle.open(bundle)
-        self._decoder = OnnxDecoder(opened, candidates(opened)[0], threads=threads)
-        if not native:
-            self._decoder.stepper = None
+        self._decoder = open_decoder(Bundle.open(bundle), threads=threads)
         self._sampler = Sampler(SamplingParams(temperature=0.0))
 
     def prefill(self, ids: list[int]) -> None:

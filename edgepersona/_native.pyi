@@ -39,37 +39,31 @@ class VectorIndex:
 
 def build_info() -> dict[str, object]: ...
 
-class StepCache:
-    """The KV caches of one sequence, a pair a layer, float32 (1, kv_heads, capacity, head_dim)."""
+class KvCache:
+    """The keys and values of one sequence, float16; a saved position is always as long."""
 
-    def __init__(
-        self, keys: list[NDArray[np.float32]], values: list[NDArray[np.float32]]
-    ) -> None: ...
+    def __init__(self, *, layers: int, heads: int, head_dim: int, capacity: int) -> None: ...
+    @property
+    def capacity(self) -> int: ...
+    def save(self, length: int) -> bytes: ...
+    def load(self, saved: bytes) -> None: ...
 
-class StepDecoder:
-    """One token at a time through a Llama-like model on 8-bit weights.
+class Transformer:
+    """A decoder-only language model on packed weights.
 
-    ``weights``: ``layers`` (a dict a layer), ``final_norm``, ``head``, ``rope_cos``, ``rope_sin``;
-    a matrix is a pair (codes uint8 (n, width), scales float32 (n, blocks)). Nothing is copied.
+    ``weights``: what docs/format.md says of model.json, with arrays in the place of offsets.
+    Nothing is copied.
     """
 
-    def __init__(
+    def __init__(self, weights: dict[str, Any], *, threads: int) -> None: ...
+    def read(
         self,
-        weights: dict[str, Any],
-        *,
-        heads: int,
-        kv_heads: int,
-        head_dim: int,
-        norm_eps: float,
-        threads: int,
-    ) -> None: ...
-    def step(
-        self,
-        cache: StepCache,
-        embedding: NDArray[np.float32],
+        cache: KvCache,
+        embeddings: NDArray[np.float32],
         position: int,
         logits: NDArray[np.float32],
-    ) -> None: ...
+    ) -> None:
+        """Read (n, hidden) from a position on; write the logits after the last of them."""
 
 class Persona:
     """A history's rows (key, value, age, id), attended to as one vector; any thread may call it.

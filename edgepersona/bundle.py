@@ -12,7 +12,7 @@ from typing import Any
 from edgepersona.errors import BundleError
 from edgepersona.manifest import EmbedderSpec, FileEntry, GeneratorSpec, parse
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "bundle.json"
 _MAX_MANIFEST_BYTES = 4 << 20
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepersona.bundle import Bundle
+from edgepersona.errors import BundleError
 from edgepersona.manifest import Variant
 from edgepersona.variants import Choice, candidates, first_that_loads
 
@@ -82,6 +83,15 @@ def open_best(
 
 def open_variant(bundle: Bundle, variant: Variant, *, threads: int | None = None) -> Decoder:
     """Load one variant; EdgePersonaError that says why, where it does not run here."""
+    if variant.engine == "native":
+        from edgepersona.nativedecoder import NativeDecoder
+
+        return NativeDecoder(bundle, variant, threads=threads)
+    if variant.engine != "onnx":
+        raise BundleError(
+            f"{bundle.path}: {variant.path} is for an engine {variant.engine!r:.40}, which this "
+            "version does not have: upgrade edgepersona, or export the bundle again"
+        )
     from edgepersona.onnxdecoder import OnnxDecoder
 
     return OnnxDecoder(bundle, variant, threads=threads)

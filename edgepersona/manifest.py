@@ -27,15 +27,12 @@ class EmbedderSpec:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One compiled form of the generator; ``step`` says where the native core finds its weights.
-
-    An empty ``step`` is a variant that ONNX Runtime takes single tokens through as well.
-    """
+    """One compiled form of the generator; ``engine`` is what runs it: ``native`` or ``onnx``."""
 
     target: str
     precision: str
     path: str
-    step: str
+    engine: str
     files: tuple[str, ...]
 
 

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepersona.bundle import Bundle
-from edgepersona.errors import BundleError, InputError
+from edgepersona.embeddings import Embeddings
+from edgepersona.errors import InputError
 from edgepersona.manifest import Variant
 from edgepersona.memory import Binding, Buffer
 from edgepersona.runtime import Session, physical_cores, require
-from edgepersona.stepper import open_stepper, step_cache
 
 _CACHE_STEP = 64
 """A cache holds a multiple of this many positions."""
@@ -39,17 +39,16 @@ class OnnxDecoder:
         self.head_dim = spec.head_dim
         self.hidden = spec.hidden
         self.vocab = spec.vocab
-        self.table = _map_table(bundle, spec.embeddings, (self.vocab, self.hidden))
         self.context = spec.context
         self.variant = variant
         threads = threads or physical_cores()
         self.session = session or _open_session(bundle, self.variant, threads)
-        self.stepper = None if session else open_stepper(bundle, self.variant, threads)
         self.provider = self.session.provider
+        self._table = Embeddings(bundle.file(spec.embeddings), vocab=self.vocab, hidden=self.hidden)
 
     def embed(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """Look token ids up: float32 (n, hidden)."""
-        return self.table[list(ids)].astype(np.float32)
+        return self._table[ids]
 
     def start(self, *, capacity: int) -> OnnxState:
         """Begin a sequence of at most ``capacity`` positions."""
@@ -79,11 +78,7 @@ class OnnxState:
         self._logits_from = np.zeros(1, np.int64)
         self._token = np.zeros((1, 1, decoder.hidden), np.float32)
         self._logits = np.zeros(decoder.vocab, np.float32)
-        if decoder.stepper:
-            arrays = {name: buffer.read() for name, buffer in self._cache.items()}
-            self._native = step_cache(arrays, decoder.layers)
-        else:
-            self._step = self._bind(self._token, self._logits[None, None])
+        self._step = self._bind(self._token, self._logits[None, None])
 
     def extend(self, vectors: NDArray[np.float32], *, wanted: int = 1) -> NDArray[np.float32]:
         """Read vectors (n, hidden); return the last ``wanted`` logits: (wanted, vocab)."""
@@ -128,13 +123,8 @@ class OnnxState:
 
     def step(self, token: int) -> NDArray[np.float32]:
         """Read one token; return the logits after it: (vocab,), valid until the next step."""
-        self._token[0, 0] = self._decoder.table[token]
-        if stepper := self._decoder.stepper:
-            self._make_room(1)
-            stepper.step(self._native, self._token[0, 0], self.length, self._logits)
-            self.length += 1
-        else:
-            self._advance(1, self._step, 0)
+        self._token[0, 0] = self._decoder.embed([token])[0]
+        self._advance(1, self._step, 0)
         return self._logits
 
     def _advance(self, n: int, binding: Binding, logits_from: int) -> None:
@@ -166,12 +156,3 @@ def _open_session(bundle: Bundle, variant: Variant, threads: int) -> Session:
     for name in variant.files:
         bundle.file(name)
     return Session(bundle.file(variant.path), target=variant.target, threads=threads)
-
-
-def _map_table(bundle: Bundle, name: str, shape: tuple[int, int]) -> NDArray[np.float16]:
-    """Map the float16 embedding table: only the rows of tokens in use are ever read."""
-    file = bundle.file(name)
-    if file.stat().st_size != 2 * shape[0] * shape[1]:
-        raise BundleError(f"{file}: has not the size of a float16 table {shape}")
-    # A plain view: indexing the memmap itself makes a new Python object of its class each time.
-    return np.asarray(np.memmap(file, dtype="<f2", mode="r", shape=shape))

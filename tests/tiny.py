@@ -37,7 +37,7 @@ EMBEDDER = {
 GENERATOR = {
     "source": "none",
     "tokenizer": "generator/tokenizer.json",
-    "embeddings": "generator/embeddings.f16",
+    "embeddings": "generator/embeddings.q8",
     "layers": 1,
     "hidden": 2,
     "kv_heads": 1,
@@ -97,41 +97,33 @@ def llama(vocab: int, *, seed: int = 0, **overrides: object):
 
 def write_bundle(folder: Path, model, *, precision: str = "fp32") -> Bundle:
     """Write ``model`` and a tokenizer as a bundle; its embedder is there in name only."""
-    from edgepersona_export.generator import write_embeddings, write_generator
+    from edgepersona_export import generator as generators
 
     vocab = write_tokenizer(folder / "generator")
-    variant = f"generator/cpu-{precision}"
-    step = f"{variant}/step.json"
-    shape = write_generator(model, folder / variant, precision=precision)
-    write_embeddings(model, folder / "generator/embeddings.f16")
-    assert shape["vocab"] == vocab
+    read = generators.read_generator(folder, model)
+    assert read.vocab == vocab
+    variant = generators.write_variant(read, folder, "cpu", precision)
+    generators.write_embeddings(read, folder / "generator/embeddings.q8")
     generator = {
         "source": "tiny",
         "tokenizer": "generator/tokenizer.json",
-        "embeddings": "generator/embeddings.f16",
-        "context": shape["max_positions"],
+        "embeddings": "generator/embeddings.q8",
         "chat_template": TEMPLATE,
         "bos_token": CONTROL[1],
         "eos_token": CONTROL[2],
         "stop_tokens": [STOP],
-        "variants": [
-            {
-                "target": "cpu",
-                "precision": precision,
-                "path": f"{variant}/model.onnx",
-                "step": step if (folder / step).is_file() else "",
-                "files": [f"{variant}/model.onnx", f"{variant}/model.onnx.data"],
-            }
-        ],
-        **{k: shape[k] for k in ("layers", "hidden", "kv_heads", "head_dim", "vocab")},
+        "variants": [variant],
+        **generators.shape_of(read),
     }
     write_manifest(folder, {"embedder": EMBEDDER, "generator": generator})
     return Bundle.open(folder)
 
 
-def half(array: np.ndarray) -> np.ndarray:
-    """Round to float16 and back: what the embedding table does to a model."""
-    return array.astype(np.float16).astype(np.float32)
+def as_stored(table: np.ndarray) -> np.ndarray:
+    """Round to 8 bits and back: what the embedding table does to a model."""
+    from edgepersona_export.quantize import dequantise, quantise_int8
+
+    return dequantise(quantise_int8(table, block=32), table.shape[1])
 
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

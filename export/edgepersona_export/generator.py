@@ -1,10 +1,10 @@
-"""Exports a decoder-only LLM: its graph in blocks of few bits, its embedding table beside it."""
+"""Exports a decoder-only LLM, as a graph or for the native core, its embedding table beside it."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,10 @@ import numpy as np
 import onnx
 
 from edgepersona.errors import ExportError
-from edgepersona_export import architectures
+from edgepersona_export import architectures, native_file, native_weights
 from edgepersona_export.decoder_graph import build
 from edgepersona_export.decoder_model import DecoderModel, read_model
+from edgepersona_export.gguf_blocks import read_blocks
 from edgepersona_export.gguf_config import complete
 from edgepersona_export.quantize import Scheme
 
@@ -24,17 +25,11 @@ if TYPE_CHECKING:
 # Read when tqdm loads, which transformers does: its bars would run through our lines.
 os.environ.setdefault("TQDM_DISABLE", "1")
 
-SCHEMES: dict[str, Scheme | None] = {
-    "fp32": None,
-    # Activations are rounded in the same blocks as weights, so wider ones lose more; and where K is
-    # no multiple of 128, blocks of 128 would be padded, and the padding read.
-    "int8": Scheme(bits=8, block=64, widest=128),
-    "int4": Scheme(bits=4, block=32),
-}
-"""Precision of an export → how weights are stored."""
+SCHEMES: dict[str, Scheme | None] = {"fp32": None, "int4": Scheme(bits=4, block=32)}
+"""Precision of a graph → how its weights are stored."""
 
-EMBEDDINGS = "embeddings.f16"
-STEP = "step.json"
+EMBEDDINGS = "embeddings.q8"
+GRAPH = "model.onnx"
 
 
 def load_torch(source: Path) -> PreTrainedModel:
@@ -82,71 +77,62 @@ def _check_weights(source: Path, found: Mapping[str, Any]) -> None:
         raise ExportError(f"{source}: has weights not understood: {', '.join(unread[:3])}")
 
 
-def write_generator(model: PreTrainedModel, out: Path, *, precision: str) -> dict[str, Any]:
-    """Write ``out``/model.onnx with its weights and return the shape, for the manifest.
+def read_generator(source: Path, torch_model: PreTrainedModel) -> DecoderModel:
+    """Read a loaded model into the neutral form, with the blocks of the file where it has them."""
+    blocks = read_blocks(source, torch_model.config) if source.suffix == ".gguf" else {}
+    return replace(read_model(torch_model, source=source), blocks=blocks)
 
-    The weights lie in ``model.onnx.data``, which ONNX Runtime maps into memory.
-    """
-    decoder = read_model(model)
-    graph = build(decoder, scheme=SCHEMES[precision])
+
+def write_variant(model: DecoderModel, stage: Path, target: str, precision: str) -> dict[str, Any]:
+    """Write one compiled form under ``stage`` and return what the manifest says of it."""
+    folder = f"generator/{target}-{precision}"
+    if target == "cpu" and precision in native_weights.PRECISIONS:
+        matrices = native_weights.choose(model, precision)
+        native_file.write_native(stage / folder, model, matrices)
+        engine, names = "native", (native_file.INDEX, native_file.WEIGHTS)
+    else:
+        write_graph(model, stage / folder, precision=precision)
+        engine, names = "onnx", (GRAPH, f"{GRAPH}.data")
+    return {
+        "target": target,
+        "precision": precision,
+        "engine": engine,
+        "path": f"{folder}/{names[0]}",
+        "files": [f"{folder}/{name}" for name in names],
+    }
+
+
+def write_graph(model: DecoderModel, out: Path, *, precision: str) -> None:
+    """Write ``out``/model.onnx; its weights lie in model.onnx.data, which ONNX Runtime maps."""
     out.mkdir(parents=True)
     onnx.save_model(
-        graph,
-        str(out / "model.onnx"),
+        build(model, scheme=SCHEMES[precision]),
+        str(out / GRAPH),
         save_as_external_data=True,
-        location="model.onnx.data",
+        location=f"{GRAPH}.data",
         size_threshold=0,
     )
-    if precision == "int8" and _steps(decoder):
-        (out / STEP).write_text(json.dumps(_step_index(out / "model.onnx", decoder)), "utf-8")
+
+
+def write_embeddings(model: DecoderModel, file: Path) -> None:
+    """Write the table of token embeddings: 8-bit codes row by row, then their float16 scales."""
+    table = native_weights.embedding_table(model)
+    codes = (table.codes ^ 0x80).view(np.int8)
+    with file.open("wb") as stream:
+        stream.write(codes.tobytes())
+        stream.write(table.scales.astype("<f2").tobytes())
+
+
+def shape_of(model: DecoderModel) -> dict[str, int]:
+    """Return the sizes that the manifest keeps of a model."""
     return {
-        "layers": len(decoder.layers),
-        "hidden": decoder.hidden,
-        "kv_heads": decoder.kv_heads,
-        "head_dim": decoder.head_dim,
-        "vocab": decoder.vocab,
-        "max_positions": decoder.positions,
+        "layers": len(model.layers),
+        "hidden": model.hidden,
+        "kv_heads": model.kv_heads,
+        "head_dim": model.head_dim,
+        "vocab": model.vocab,
+        "context": model.positions,
     }
-
-
-def _steps(model: DecoderModel) -> bool:
-    """Tell whether the native step computes all that this model has."""
-    return (
-        model.activation == "silu"
-        and not (model.attention_softcap or model.logits_softcap)
-        and 2 * model.ropes[0].cos.shape[1] == model.head_dim
-        and not any(layer.window or layer.q_norm is not None for layer in model.layers)
-    )
-
-
-def _step_index(model: Path, shape: DecoderModel) -> dict[str, Any]:
-    """Say where the native step finds each weight in the graph's file, and of what shape."""
-    graph = onnx.load(str(model), load_external_data=False).graph
-    columns = {node.input[1]: node for node in graph.node if node.op_type == "MatMulNBits"}
-    rows = {
-        name.replace(".codes", ".scales"): next(a.i for a in node.attribute if a.name == "N")
-        for name, node in columns.items()
-    }
-    tensors = {}
-    for constant in graph.initializer:
-        where = {entry.key: entry.value for entry in constant.external_data}
-        if not where:
-            continue
-        dims = list(constant.dims)
-        if constant.name.endswith(".codes"):
-            dims = [dims[0], dims[1] * dims[2]]
-        elif constant.name in rows:
-            dims = [rows[constant.name], dims[0] // rows[constant.name]]
-        tensors[constant.name] = {"offset": int(where["offset"]), "shape": dims}
-    return {"heads": shape.heads, "norm_eps": shape.norm_eps, "tensors": tensors}
-
-
-def write_embeddings(model: PreTrainedModel, file: Path) -> None:
-    """Write the input embedding table as raw little-endian float16, row by row."""
-    table = read_model(model).embeddings
-    if np.abs(table).max() > np.finfo(np.float16).max:
-        raise ExportError("the embedding table exceeds the range of float16")
-    table.astype("<f2").tofile(file)
 
 
 def _line(error: Exception) -> str:

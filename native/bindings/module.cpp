@@ -5,7 +5,7 @@ PYBIND11_MODULE(_native, module) {
     module.doc() = "The native core of edgepersona.";
     register_errors(module);
     register_vector_index(module);
-    register_step_decoder(module);
+    register_transformer(module);
     register_persona(module);
     register_persona_cache(module);
     register_kmeans(module);

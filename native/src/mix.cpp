@@ -6,7 +6,7 @@
 #include <string>
 
 #include "edgepersona/errors.h"
-#include "edgepersona/step_kernels.h"
+#include "edgepersona/lm_kernels.h"
 
 namespace edgepersona {
 namespace {
@@ -42,7 +42,7 @@ void check(std::size_t vocab, Span<std::int64_t> ids, Span<float> probs, float w
 void mix(float* logits, std::size_t vocab, Span<std::int64_t> ids, Span<float> probs,
          float weight) {
     check(vocab, ids, probs, weight);
-    const float total = step_kernels().log_sum_exp(logits, vocab);
+    const float total = lm_kernels().log_sum_exp(logits, vocab);
     if (!std::isfinite(total)) {
         throw InvalidInput("logits are no distribution: one is NaN or infinite, or all are -inf");
     }

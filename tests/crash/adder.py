@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from tests.standins import EMBEDDER_HASH, NDIM, WordEmbedder
 
 
 def main() -> None:
+    # Whoever started the tests in the background had it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     path, key, start = Path(sys.argv[1]), sys.argv[2] or None, int(sys.argv[3])
     store = Store.open(path, key=key, embedder_hash=EMBEDDER_HASH, ndim=NDIM)
     embedder = WordEmbedder()

@@ -7,17 +7,13 @@ import hashlib
 import json
 import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepersona.bundle import FORMAT, MANIFEST, Bundle
 from edgepersona.errors import BundleError
-from edgepersona.manifest import Variant
-from edgepersona.stepper import open_stepper
 from tests.tiny import EMBEDDER, GENERATOR
 
 WEIRD = st.sampled_from(
@@ -69,7 +65,7 @@ def one_line(error: BundleError) -> None:
     message.encode()  # can be printed
 
 
-FILES = {"embedder/model.onnx": b"graph", "generator/embeddings.f16": b"\0" * 8}
+FILES = {"embedder/model.onnx": b"graph", "generator/embeddings.q8": b"\0" * 8}
 MANIFEST_WHOLE = {
     "format": FORMAT,
     "embedder": EMBEDDER,
@@ -105,57 +101,3 @@ def test_any_manifest_opens_or_is_refused(content: bytes) -> None:
             one_line(error)
         else:
             assert set(bundle.manifest["files"]) <= FILES.keys()
-
-
-HIDDEN, HEADS, HEAD_DIM, INTERMEDIATE, VOCAB, POSITIONS = 32, 2, 16, 48, 5, 8
-
-
-def _step() -> tuple[dict[str, Any], bytes]:
-    data = bytearray()
-    tensors: dict[str, Any] = {}
-
-    def add(name: str, array: np.ndarray) -> None:
-        tensors[name] = {"offset": len(data), "shape": list(array.shape)}
-        data.extend(array.tobytes())
-
-    def matrix(name: str, rows: int, columns: int) -> None:
-        blocks = -(-columns // 64)
-        add(f"{name}.codes", np.full((rows, blocks * 64), 7, np.uint8))
-        add(f"{name}.scales", np.ones((rows, blocks), np.float32))
-
-    matrix("layers.0.qkv", 3 * HEADS * HEAD_DIM, HIDDEN)
-    matrix("layers.0.output", HIDDEN, HEADS * HEAD_DIM)
-    matrix("layers.0.gate_up", 2 * INTERMEDIATE, HIDDEN)
-    matrix("layers.0.down", HIDDEN, INTERMEDIATE)
-    matrix("head", VOCAB, HIDDEN)
-    for name in ("layers.0.attention_norm", "layers.0.mlp_norm", "final_norm"):
-        add(name, np.ones(HIDDEN, np.float32))
-    for name in ("rope_cos", "rope_sin"):
-        add(name, np.ones((POSITIONS, HEAD_DIM // 2), np.float32))
-    return {"tensors": tensors, "heads": HEADS, "norm_eps": 1e-5}, bytes(data)
-
-
-STEP, WEIGHTS = _step()
-
-
-def open_step(content: bytes) -> Any:
-    variant = Variant("cpu", "int8", "model.onnx", "step.json", ())
-    shape = SimpleNamespace(layers=1, kv_heads=HEADS, head_dim=HEAD_DIM)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder)
-        (path / "step.json").write_bytes(content)
-        (path / "model.onnx.data").write_bytes(WEIGHTS)
-        bundle: Any = SimpleNamespace(generator=shape, file=lambda name: path / name)
-        return open_stepper(bundle, variant, threads=1)
-
-
-def test_the_whole_step_opens() -> None:
-    assert open_step(json.dumps(STEP).encode()) is not None
-
-
-@given(bytes_of(damaged(STEP)))
-def test_any_step_opens_or_is_refused(content: bytes) -> None:
-    try:
-        open_step(content)
-    except BundleError as error:
-        one_line(error)

@@ -12,8 +12,6 @@ from edgepersona._native import (
     NgramModel,
     Persona,
     PersonaCache,
-    StepCache,
-    StepDecoder,
     VectorIndex,
     kmeans,
     mix,
@@ -143,50 +141,6 @@ SIZES = {
     "gate_up": (2 * INTERMEDIATE, HIDDEN),
     "down": (HIDDEN, INTERMEDIATE),
 }
-
-
-def _matrix(draw: Any, rows: int, columns: int) -> Any:
-    blocks = -(-columns // 64)
-    if draw(st.integers(0, 3)):
-        return np.full((rows, blocks * 64), 9, np.uint8), np.ones((rows, blocks), np.float32)
-    return draw(arrays(near(rows, blocks * 64), "u1")), draw(arrays(near(rows, blocks), "f4"))
-
-
-def _weights(draw: Any) -> dict[str, Any]:
-    vector = arrays(near(HIDDEN), "f4")
-    layer = {name: _matrix(draw, *size) for name, size in SIZES.items()}
-    layer |= {"attention_norm": draw(vector), "mlp_norm": draw(vector)}
-    if draw(st.booleans()):
-        layer["qkv_bias"] = draw(arrays(near(SIZES["qkv"][0]), "f4"))
-    table = arrays(near(POSITIONS, HEAD_DIM // 2), "f4")
-    return {
-        "layers": [layer],
-        "final_norm": draw(vector),
-        "head": _matrix(draw, VOCAB, HIDDEN),
-        "rope_cos": draw(table),
-        "rope_sin": draw(table),
-    }
-
-
-@given(st.data())
-def test_a_decoder_steps_or_refuses(data: st.DataObject) -> None:
-    heads = data.draw(st.sampled_from([HEADS] * 8 + [0, 1, 2**40]))
-    decoder = attempt(
-        StepDecoder,
-        _weights(data.draw),
-        heads=heads,
-        kv_heads=heads,
-        head_dim=HEAD_DIM,
-        norm_eps=data.draw(st.sampled_from([1e-5, 0.0, float("nan")])),
-        threads=data.draw(st.integers(0, 2)),
-    )
-    caches = arrays(near(1, HEADS, POSITIONS, HEAD_DIM), "f4")
-    cache = attempt(StepCache, [data.draw(caches)], [data.draw(caches)])
-    if decoder is None or cache is None:
-        return
-    for _ in range(data.draw(st.integers(1, 4))):
-        embedding, logits = data.draw(arrays(near(HIDDEN), "f4")), np.zeros(VOCAB, np.float32)
-        attempt(decoder.step, cache, embedding, data.draw(st.integers(-1, POSITIONS)), logits)
 
 
 @given(st.data())

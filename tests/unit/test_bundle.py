@@ -12,7 +12,7 @@ from edgepersona.bundle import Bundle, write_manifest
 from edgepersona.errors import BundleError
 from tests.tiny import EMBEDDER, GENERATOR
 
-FILES = {"embedder/model.onnx": b"graph", "generator/embeddings.f16": b"\0" * 8}
+FILES = {"embedder/model.onnx": b"graph", "generator/embeddings.q8": b"\0" * 8}
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_a_file_that_is_no_manifest_is_a_bundle_error(folder: Path, content: byt
 
 def test_hashes_tell_an_embedder_and_a_generator_apart(folder: Path) -> None:
     before = Bundle.open(folder)
-    (folder / "generator/embeddings.f16").write_bytes(b"\1" * 8)
+    (folder / "generator/embeddings.q8").write_bytes(b"\1" * 8)
     _rewrite(folder)
     after = Bundle.open(folder)
     assert after.embedder_hash == before.embedder_hash

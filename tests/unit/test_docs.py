@@ -235,21 +235,20 @@ def test_every_other_key_of_a_manifest_is_described(tmp_path: Path) -> None:
     ] == []
 
 
-def test_every_key_and_tensor_of_a_step_is_described(tmp_path: Path) -> None:
+def test_every_key_of_a_native_variant_is_described(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="export extra is not installed")
     from tests import tiny
 
-    tiny.write_bundle(tmp_path, tiny.llama(259), precision="int8")
-    step = json.loads((tmp_path / "generator/cpu-int8/step.json").read_text("utf-8"))
+    tiny.write_bundle(tmp_path, tiny.llama(259), precision="int4")
+    model = json.loads((tmp_path / "generator/cpu-int4/model.json").read_text("utf-8"))
     text = (ROOT / "docs" / "format.md").read_text("utf-8")
     section = text[text.index("### The weights") : text.rindex("### What a reader checks")]
-    generic = {re.sub(r"^layers\.\d+", "layers.i", name) for name in step["tensors"]}
-    matrices = {name.removesuffix(".codes").removesuffix(".scales") for name in generic}
-    tensors = {name for name in matrices if not re.fullmatch(r"t\d+", name)}
-    members = {key for tensor in step["tensors"].values() for key in tensor}
-    assert {"head", "rope_cos", "layers.i.qkv"} <= tensors
-    wanted = step.keys() | tensors | members
-    assert [name for name in sorted(wanted) if f"`{name}`" not in section] == []
+    layer = model["layers"][0]
+    members = {key for part in layer.values() if isinstance(part, dict) for key in part}
+    wanted = model.keys() | members | model["ropes"][0].keys()
+    of_a_layer = {name if name in ("window", "rope") else f"layers.i.{name}" for name in layer}
+    missing = [name for name in wanted | of_a_layer if f"`{name}`" not in section]
+    assert sorted(missing) == []
 
 
 def test_the_table_of_layers_is_the_one_that_is_held() -> None:

@@ -21,12 +21,12 @@ def bundle(home):
     for name in (
         "embedder/model.onnx",
         "generator/cpu-int8/model.onnx",
-        "generator/embeddings.f16",
+        "generator/embeddings.q8",
     ):
         (home / "bundle" / name).parent.mkdir(parents=True, exist_ok=True)
         (home / "bundle" / name).write_bytes(b"no model")
     variant = {"target": "cpu", "precision": "int8", "path": "generator/cpu-int8/model.onnx"}
-    variant["step"] = ""
+    variant["engine"] = "onnx"
     manifest = {
         "embedder": {**EMBEDDER, "tokenizer": "embedder/model.onnx"},
         "generator": {**GENERATOR, "variants": [{**variant, "files": []}]},
@@ -49,7 +49,7 @@ def test_doctor_with_nothing_there_says_what_to_do(run):
 
 
 def test_doctor_finds_every_damaged_file(run, bundle):
-    for name in ("embedder/model.onnx", "generator/embeddings.f16"):
+    for name in ("embedder/model.onnx", "generator/embeddings.q8"):
         (bundle / name).write_bytes(b"no m0del")
     found = run("doctor", "--json").json
     assert found["bundle"]["files_damaged"] == 2

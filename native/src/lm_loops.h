@@ -1,5 +1,5 @@
 // Loops that the compiler vectorises well by itself, for each instruction set that includes this.
-// EP_TARGET names the set. Only the block product is written by hand, in the including file.
+// EP_TARGET names the set. What is written by hand for each is in lm_products.h.
 
 #include "fast_exp.h"
 
@@ -13,7 +13,7 @@ inline std::uint32_t bits_of(float x) {
 }
 
 EP_TARGET void round_blocks(const float* x, std::size_t count, std::size_t block,
-                            RoundedVector to) {
+                            const RoundedTokens& to) {
     constexpr float kRound = 12582912.0F;  // adding it leaves the nearest whole number
     for (std::size_t b = 0; b * block < count; ++b) {
         const float* from = x + b * block;
@@ -37,7 +37,8 @@ EP_TARGET void round_blocks(const float* x, std::size_t count, std::size_t block
         }
         for (std::size_t i = filled; i < block; ++i) codes[i] = 0;
         to.scales[b] = largest / 127.0F;
-        to.shifts[b] = -128 * sum;
+        to.sums[b] = to.scales[b] * static_cast<float>(sum);
+        to.offsets[b] = -128 * sum;
     }
 }
 
@@ -55,20 +56,51 @@ EP_TARGET void rms_norm(const float* x, const float* weight, std::size_t count, 
     for (i = 0; i < count; ++i) to[i] = x[i] * inverse * weight[i];
 }
 
-EP_TARGET void gate_up(float* gate, const float* up, std::size_t count) {
+EP_TARGET void silu_times(float* gate, const float* up, std::size_t count) {
     for (std::size_t i = 0; i < count; ++i) {
         gate[i] = gate[i] / (1.0F + fast_exp(-gate[i])) * up[i];
     }
 }
 
+// x/2 (1 + tanh u) is x sigmoid(2u).
+EP_TARGET void gelu_times(float* gate, const float* up, std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) {
+        const float x = gate[i];
+        const float twice_u = 1.5957691216F * (x + 0.044715F * x * x * x);
+        gate[i] = x / (1.0F + fast_exp(-twice_u)) * up[i];
+    }
+}
+
+EP_TARGET void cap_in_place(float* x, std::size_t count, float cap) {
+    const float scale = 2.0F / cap;
+    for (std::size_t i = 0; i < count; ++i) {
+        x[i] = cap * (1.0F - 2.0F / (fast_exp(x[i] * scale) + 1.0F));
+    }
+}
+
 EP_TARGET void softmax_in_place(float* scores, std::size_t count) {
-    float largest = scores[0];
-    for (std::size_t i = 1; i < count; ++i) largest = scores[i] > largest ? scores[i] : largest;
-    for (std::size_t i = 0; i < count; ++i) scores[i] = fast_exp(scores[i] - largest);
+    constexpr std::size_t kLanes = 16;  // so many at once: in one, each waits for the last
+    float lanes[kLanes];
+    for (float& lane : lanes) lane = scores[0];
+    std::size_t i = 0;
+    for (; i + kLanes <= count; i += kLanes) {
+        for (std::size_t l = 0; l < kLanes; ++l) {
+            lanes[l] = scores[i + l] > lanes[l] ? scores[i + l] : lanes[l];
+        }
+    }
+    for (; i < count; ++i) lanes[0] = scores[i] > lanes[0] ? scores[i] : lanes[0];
+    float largest = lanes[0];
+    for (const float lane : lanes) largest = lane > largest ? lane : largest;
+    for (i = 0; i < count; ++i) scores[i] = fast_exp(scores[i] - largest);
+    for (float& lane : lanes) lane = 0.0F;
+    for (i = 0; i + kLanes <= count; i += kLanes) {
+        for (std::size_t l = 0; l < kLanes; ++l) lanes[l] += scores[i + l];
+    }
     float sum = 0.0F;
-    for (std::size_t i = 0; i < count; ++i) sum += scores[i];
+    for (; i < count; ++i) sum += scores[i];
+    for (const float lane : lanes) sum += lane;
     const float inverse = 1.0F / sum;
-    for (std::size_t i = 0; i < count; ++i) scores[i] *= inverse;
+    for (i = 0; i < count; ++i) scores[i] *= inverse;
 }
 
 EP_TARGET float log_sum_exp(const float* x, std::size_t count) {
@@ -111,39 +143,6 @@ EP_TARGET float log_sum_exp(const float* x, std::size_t count) {
         for (const float lane : lanes) sum += static_cast<double>(lane);
     }
     return largest + static_cast<float>(std::log(sum));
-}
-
-// scores[j] = query . keys[j]; dim is a multiple of 16.
-EP_TARGET void score_keys(const float* query, const float* keys, std::size_t count,
-                          std::size_t dim, float* scores) {
-    for (std::size_t j = 0; j < count; ++j) {
-        float sums[16] = {};
-        for (std::size_t d = 0; d < dim; d += 16) {
-            for (std::size_t l = 0; l < 16; ++l) sums[l] += query[d + l] * keys[j * dim + d + l];
-        }
-        for (std::size_t width = 8; width > 0; width /= 2) {
-            for (std::size_t l = 0; l < width; ++l) sums[l] += sums[l + width];
-        }
-        scores[j] = sums[0];
-    }
-}
-
-template <std::size_t Width>
-EP_TARGET inline void mix_part(const float* scores, const float* values, std::size_t count,
-                               std::size_t dim, float* to) {
-    float sums[Width] = {};  // in registers: a value is read once, a sum never written back
-    for (std::size_t j = 0; j < count; ++j) {
-        for (std::size_t l = 0; l < Width; ++l) sums[l] += scores[j] * values[j * dim + l];
-    }
-    for (std::size_t l = 0; l < Width; ++l) to[l] += sums[l];
-}
-
-// to += the sum of scores[j] * values[j]; dim is a multiple of 16.
-EP_TARGET void mix_values(const float* scores, const float* values, std::size_t count,
-                          std::size_t dim, float* to) {
-    std::size_t d = 0;
-    for (; d + 64 <= dim; d += 64) mix_part<64>(scores, values + d, count, dim, to + d);
-    for (; d < dim; d += 16) mix_part<16>(scores, values + d, count, dim, to + d);
 }
 
 }  // namespace

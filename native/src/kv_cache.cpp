@@ -1,0 +1,74 @@
+#include "edgepersona/kv_cache.h"
+
+#include <cstring>
+#include <string>
+
+#include "edgepersona/errors.h"
+
+namespace edgepersona {
+namespace {
+
+constexpr std::size_t kMost = std::size_t{1} << 24;  // of each size: their product is checked below
+
+std::size_t product(std::initializer_list<std::size_t> sizes) {
+    std::size_t total = 1;
+    for (const std::size_t size : sizes) {
+        if (size == 0 || size > kMost || total > (std::size_t{1} << 46) / size) {
+            throw InvalidInput("a cache has layers, heads and positions, and less than 2^46 bytes");
+        }
+        total *= size;
+    }
+    return total;
+}
+
+}  // namespace
+
+KvCache::KvCache(std::size_t layers, std::size_t heads, std::size_t head_dim, std::size_t capacity)
+    : layers_(layers),
+      heads_(heads),
+      head_dim_(head_dim),
+      capacity_(capacity > kMost ? 0 : (capacity + kBlock - 1) / kBlock * kBlock),
+      memory_(product({layers, heads, head_dim, capacity_, 2, sizeof(std::uint16_t)})) {
+    if (head_dim % 16 != 0) throw InvalidInput("a head's size is a multiple of 16");
+}
+
+void KvCache::check(std::size_t length) const {
+    if (length > capacity_) {
+        throw InvalidInput(std::to_string(length) + " positions do not fit a cache of " +
+                           std::to_string(capacity_));
+    }
+}
+
+void KvCache::save(std::size_t length, std::uint8_t* to) const {
+    check(length);
+    const std::size_t row = head_dim_ * sizeof(std::uint16_t), step = position_bytes();
+    std::vector<std::uint16_t> key(head_dim_);
+    for (std::size_t part = 0; part < layers_ * heads_; ++part, to += 2 * row) {
+        const std::uint16_t* keys = this->keys(0, part);
+        const std::uint16_t* values = this->values(0, part);
+        for (std::size_t at = 0; at < length; ++at) {
+            const std::uint16_t* from = keys + at / kBlock * kBlock * head_dim_ + at % kBlock;
+            for (std::size_t d = 0; d < head_dim_; ++d) key[d] = from[kBlock * d];
+            std::memcpy(to + at * step, key.data(), row);
+            std::memcpy(to + at * step + row, values + at * head_dim_, row);
+        }
+    }
+}
+
+void KvCache::load(std::size_t length, const std::uint8_t* from) {
+    check(length);
+    const std::size_t row = head_dim_ * sizeof(std::uint16_t), step = position_bytes();
+    std::vector<std::uint16_t> key(head_dim_);
+    for (std::size_t part = 0; part < layers_ * heads_; ++part, from += 2 * row) {
+        std::uint16_t* keys = this->keys(0, part);
+        std::uint16_t* values = this->values(0, part);
+        for (std::size_t at = 0; at < length; ++at) {
+            std::uint16_t* to = keys + at / kBlock * kBlock * head_dim_ + at % kBlock;
+            std::memcpy(key.data(), from + at * step, row);
+            for (std::size_t d = 0; d < head_dim_; ++d) to[kBlock * d] = key[d];
+            std::memcpy(values + at * head_dim_, from + at * step + row, row);
+        }
+    }
+}
+
+}  // namespace edgepersona

@@ -1,0 +1,70 @@
+// Chooses the instruction set of a language model.
+#include "edgepersona/lm_kernels.h"
+
+#include <cstdlib>
+#include <string>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace edgepersona {
+namespace {
+
+#if defined(__x86_64__)
+
+bool has_f16c() {  // not every compiler knows these by name
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & (1U << 29)) != 0;
+}
+
+bool has_avx_vnni() {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & (1U << 4)) != 0;
+}
+
+#endif
+
+bool processor_has(const LmKernels* set) {
+    if (set == nullptr) return false;
+#if defined(__x86_64__)
+    // __builtin_cpu_supports also asks whether the system saves the wide registers.
+    __builtin_cpu_init();
+    if (set == baseline_lm_kernels()) return true;
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
+    if (set == avx512_lm_kernels()) {
+        return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+    }
+    return avx2 && (set != avxvnni_lm_kernels() || has_avx_vnni());
+#else
+    return true;
+#endif
+}
+
+const LmKernels& choose() {
+    const char* wanted = std::getenv("EDGEPERSONA_SIMD");  // for tests: one set of several
+    const auto usable = usable_lm_kernels();
+    for (const LmKernels* set : usable) {
+        if (wanted != nullptr && wanted == std::string(set->name)) return *set;
+    }
+    return *usable.front();
+}
+
+}  // namespace
+
+std::vector<const LmKernels*> usable_lm_kernels() {
+    std::vector<const LmKernels*> usable;
+    for (const LmKernels* set : {avx512_lm_kernels(), avxvnni_lm_kernels(), avx2_lm_kernels(),
+                                 baseline_lm_kernels()}) {
+        if (processor_has(set)) usable.push_back(set);
+    }
+    return usable;
+}
+
+const LmKernels& lm_kernels() {
+    static const LmKernels& chosen = choose();
+    return chosen;
+}
+
+}  // namespace edgepersona

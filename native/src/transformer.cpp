@@ -1,0 +1,398 @@
+#include "edgepersona/transformer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <utility>
+
+#include "edgepersona/errors.h"
+
+namespace edgepersona {
+namespace {
+
+constexpr std::size_t kGroup = PackedMatrix::kGroup;
+constexpr std::size_t kTokens = 256;      // read at a time: what lies between two products stays near
+constexpr std::size_t kNear = 32 << 10;   // bytes of weights that serve many tokens while so near
+constexpr std::size_t kMost = 1 << 20;    // heads, or values in one: their products do not overflow
+constexpr std::size_t kLongestBlock = 1 << 16;  // its sum of 8-bit products fits 32 bits
+
+void check_matrix(const PackedMatrix& m, std::size_t rows, std::size_t columns, const char* name) {
+    const bool stored = (m.bits == 8 || (m.bits == 4 && m.minima != nullptr)) && m.block != 0 &&
+                        m.block % 32 == 0 && m.block <= kLongestBlock;
+    if (stored && rows != 0 && columns != 0 && m.rows == rows && m.columns == columns) return;
+    throw InvalidInput(std::string(name) + " is not a matrix of " + std::to_string(rows) + " by " +
+                       std::to_string(columns) + " in 4 or 8 bits, in blocks of a multiple of 32");
+}
+
+void check_layer(const TransformerModel& m, const TransformerLayer& layer) {
+    const std::size_t query = m.heads * m.head_dim, key = m.kv_heads * m.head_dim;
+    check_matrix(layer.qkv, query + 2 * key, m.hidden, "qkv");
+    check_matrix(layer.output, m.hidden, query, "output");
+    check_matrix(layer.gate_up, 2 * m.intermediate, m.hidden, "gate_up");
+    check_matrix(layer.down, m.hidden, m.intermediate, "down");
+    if (layer.rope >= m.ropes.size()) throw InvalidInput("a layer's rope is none of the model's");
+}
+
+void check_model(const TransformerModel& m) {
+    if (m.layers.empty() || m.positions == 0 ||
+        std::max({m.heads, m.kv_heads, m.head_dim}) > kMost) {
+        throw InvalidInput("a model has layers and positions, and at most " +
+                           std::to_string(kMost) + " heads and values in one");
+    }
+    if (m.kv_heads == 0 || m.heads == 0 || m.heads % m.kv_heads != 0 || m.head_dim == 0 ||
+        m.head_dim % 16 != 0) {
+        throw InvalidInput("heads must be a multiple of kv_heads, and head_dim of 16");
+    }
+    if (m.intermediate % kGroup != 0 || m.intermediate > kMost * kMost) {
+        throw InvalidInput("intermediate must be a multiple of 16");
+    }
+    for (const Rope& rope : m.ropes) {
+        if (rope.width % 2 != 0 || rope.width > m.head_dim) {
+            throw InvalidInput("a rope's width is even and at most that of a head");
+        }
+    }
+    for (const TransformerLayer& layer : m.layers) check_layer(m, layer);
+    check_matrix(m.head, m.vocab, m.hidden, "head");
+}
+
+// Rotates pairs (i, i + half) of a head (RoFormer, Su et al. 2021).
+void turn(float* head, const Rope& rope, std::size_t position) {
+    const std::size_t half = rope.width / 2;
+    const float* cos = rope.cos + position * half;
+    const float* sin = rope.sin + position * half;
+    for (std::size_t i = 0; i < half; ++i) {
+        const float a = head[i], b = head[i + half];
+        head[i] = a * cos[i] - b * sin[i];
+        head[i + half] = b * cos[i] + a * sin[i];
+    }
+}
+
+// Tokens rounded for the widest matrix.
+struct Rounded {
+    void fit(std::size_t tokens, std::size_t width, std::size_t blocks) {
+        codes.resize(std::max(codes.size(), tokens * width));
+        scales.resize(std::max(scales.size(), tokens * blocks));
+        sums.resize(std::max(sums.size(), tokens * blocks));
+        offsets.resize(std::max(offsets.size(), tokens * blocks));
+    }
+    RoundedTokens of(const PackedMatrix& m) {
+        return {codes.data(), scales.data(), sums.data(), offsets.data(), m.blocks() * m.block,
+                m.blocks()};
+    }
+
+    std::vector<std::int8_t> codes;
+    std::vector<float> scales, sums;
+    std::vector<std::int32_t> offsets;
+};
+
+template <class F>
+void each_matrix(const TransformerModel& model, F f) {
+    for (const TransformerLayer& layer : model.layers) {
+        for (const PackedMatrix* m : {&layer.qkv, &layer.output, &layer.gate_up, &layer.down}) {
+            f(*m);
+        }
+    }
+    f(model.head);
+}
+
+}  // namespace
+
+struct Transformer::Scratch {
+    std::size_t thread;
+    Rounded rounded;  // of one token
+    std::vector<float> normed, up, query, key, scores;
+    std::vector<std::uint16_t> halves;
+};
+
+struct Transformer::Room {
+    explicit Room(const TransformerModel& m) {
+        each_matrix(m, [this](const PackedMatrix& matrix) {
+            width = std::max(width, matrix.blocks() * matrix.block);
+            blocks = std::max(blocks, matrix.blocks());
+        });
+    }
+
+    void fit(const TransformerModel& m, std::size_t tokens) {
+        if (tokens <= tokens_) return;
+        const std::size_t query = m.heads * m.head_dim, key = m.kv_heads * m.head_dim;
+        residual.resize(tokens * m.hidden);
+        joined.resize(tokens * m.hidden);
+        qkv.resize(tokens * (query + 2 * key));
+        attended.resize(tokens * query);
+        gated.resize(tokens * m.intermediate);
+        rounded.fit(tokens, width, blocks);
+        tokens_ = tokens;
+    }
+
+    std::size_t width = 0, blocks = 0;  // of the widest matrix
+    Rounded rounded;
+    std::vector<float> residual, joined, qkv, attended, gated;
+
+  private:
+    std::size_t tokens_ = 0;
+};
+
+struct Transformer::Call {
+    KvCache& cache;
+    std::size_t count, position, wanted;
+    float* logits;
+};
+
+Transformer::Transformer(TransformerModel model, std::size_t threads)
+    : model_(std::move(model)), kernels_(lm_kernels()), team_(std::max<std::size_t>(threads, 1)) {
+    check_model(model_);
+    const TransformerModel& m = model_;
+    room_ = std::make_unique<Room>(m);
+    const std::size_t group = std::min(m.heads / m.kv_heads, kQueries);
+    for (std::size_t i = 0; i < team_.size(); ++i) {
+        auto own = std::make_unique<Scratch>();
+        own->thread = i;
+        own->rounded.fit(1, room_->width, room_->blocks);
+        own->normed.resize(std::max(m.hidden, m.head_dim));
+        own->query.resize(group * m.head_dim);
+        own->key.resize(m.head_dim);
+        own->halves.resize(m.head_dim);
+        scratch_.push_back(std::move(own));
+    }
+}
+
+Transformer::~Transformer() = default;
+
+void Transformer::check(const KvCache& cache, std::size_t count, std::size_t position,
+                        std::size_t wanted) const {
+    if (cache.layers() != model_.layers.size() || cache.heads() != model_.kv_heads ||
+        cache.head_dim() != model_.head_dim) {
+        throw InvalidInput("the cache has not the layers and heads of this model");
+    }
+    const std::size_t room = std::min(cache.capacity(), model_.positions);
+    if (position > room || count > room - position) {
+        throw InvalidInput(std::to_string(count) + " tokens from position " +
+                           std::to_string(position) + " on do not fit a cache of " +
+                           std::to_string(room));
+    }
+    if (wanted > count) throw InvalidInput("logits are wanted of more tokens than are read");
+}
+
+void Transformer::read(KvCache& cache, const float* embeddings, std::size_t count,
+                       std::size_t position, std::size_t wanted, float* logits) {
+    check(cache, count, position, wanted);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    room_->fit(model_, std::min(count, kTokens));
+    const std::size_t group = std::min(model_.heads / model_.kv_heads, kQueries);
+    for (auto& own : scratch_) {
+        own->scores.resize(group * ((position + count) / KvCache::kBlock + 1) * KvCache::kBlock);
+        own->up.resize(std::min(count, kTokens) * kNear / 16);
+    }
+    for (std::size_t from = 0; from < count; from += kTokens) {
+        const std::size_t some = std::min(kTokens, count - from), end = from + some;
+        const std::size_t last = end + wanted > count ? end + wanted - count : 0;
+        const Call call{cache, some, position + from, std::min(last, some), logits};
+        std::copy_n(embeddings + from * model_.hidden, some * model_.hidden,
+                    room_->residual.begin());
+        team_.run([&](std::size_t thread) { work(thread, call); });
+        logits += call.wanted * model_.vocab;
+    }
+}
+
+// Every thread runs this. A barrier ends each phase whose results others read.
+void Transformer::work(std::size_t thread, const Call& call) {
+    Scratch& own = *scratch_[thread];
+    for (std::size_t i = 0; i < model_.layers.size(); ++i) run_layer(i, own, call);
+    if (call.wanted == 0) return;
+    const RoundedTokens x = prepare(own, call, room_->residual.data(), model_.final_norm,
+                                    model_.head, call.count - call.wanted);
+    multiply(own, model_.head, x, call.wanted, false, call.logits);
+    if (model_.logits_cap == 0.0F) return;
+    team_.barrier();
+    for (Taken t; (t = team_.take(thread, call.wanted, 1)).count != 0;) {
+        kernels_.cap(call.logits + t.first * model_.vocab, model_.vocab, model_.logits_cap);
+    }
+}
+
+// Of the last layer, a token whose logits nobody wants only leaves its key and value.
+void Transformer::run_layer(std::size_t index, Scratch& own, const Call& call) {
+    const TransformerLayer& layer = model_.layers[index];
+    const bool is_last = index + 1 == model_.layers.size();
+    const std::size_t first = is_last ? call.count - call.wanted : 0, tokens = call.count - first;
+    Room& room = *room_;
+    RoundedTokens x = prepare(own, call, room.residual.data(), layer.attention_norm, layer.qkv, 0);
+    multiply(own, layer.qkv, x, call.count, false, room.qkv.data());
+    team_.barrier();
+    rotate(own, index, call);
+    team_.barrier();
+    if (tokens == 0) return;
+    attend(own, index, call, first);
+    team_.barrier();
+    x = prepare(own, call, room.attended.data(), nullptr, layer.output, first);
+    join(own, call, layer.output, x, layer.after_attention, first);
+    team_.barrier();
+    x = prepare(own, call, room.residual.data(), layer.mlp_norm, layer.gate_up, first);
+    multiply_gated(own, layer, x, tokens, room.gated.data() + first * model_.intermediate);
+    team_.barrier();
+    x = prepare(own, call, room.gated.data(), nullptr, layer.down, first);
+    join(own, call, layer.down, x, layer.after_mlp, first);
+    team_.barrier();
+}
+
+// Norms and rounds the tokens from `first` on. A single one each thread does for itself: a barrier
+// would take as long.
+RoundedTokens Transformer::prepare(Scratch& own, const Call& call, const float* x,
+                                   const float* norm, const PackedMatrix& matrix,
+                                   std::size_t first) {
+    const std::size_t columns = matrix.columns, tokens = call.count - first;
+    const auto round = [&](std::size_t t, const RoundedTokens& to) {
+        const float* from = x + (first + t) * columns;
+        if (norm != nullptr) {
+            kernels_.norm(from, norm, columns, model_.norm_eps, own.normed.data());
+            from = own.normed.data();
+        }
+        kernels_.round(from, columns, matrix.block, to);
+    };
+    if (tokens == 1) {
+        const RoundedTokens to = own.rounded.of(matrix);
+        round(0, to);
+        return to;
+    }
+    const RoundedTokens to = room_->rounded.of(matrix);
+    for (Taken t; (t = team_.take(own.thread, tokens, 1)).count != 0;) {
+        round(t.first, to.from(t.first));
+    }
+    team_.barrier();
+    return to;
+}
+
+namespace {
+
+// Groups of rows to take at a time.
+std::size_t chunk_of(const PackedMatrix& m, std::size_t tokens) {
+    if (tokens == 1) return 2;  // a few microseconds of reading
+    const std::size_t group_bytes = m.blocks() * m.block * kGroup * m.bits / 8;
+    return std::max<std::size_t>(kNear / group_bytes, 1);
+}
+
+}  // namespace
+
+void Transformer::multiply(Scratch& own, const PackedMatrix& matrix, const RoundedTokens& x,
+                           std::size_t tokens, bool add, float* out) {
+    const std::size_t chunk = chunk_of(matrix, tokens);
+    for (Taken g; (g = team_.take(own.thread, matrix.groups(), chunk)).count != 0;) {
+        kernels_.multiply(matrix, g.first, g.count, x, tokens, add, out + g.first * kGroup,
+                          matrix.rows);
+    }
+}
+
+// Adds a product to the residual, by way of a norm where the model has one there.
+void Transformer::join(Scratch& own, const Call& call, const PackedMatrix& matrix,
+                       const RoundedTokens& x, const float* norm, std::size_t first) {
+    const std::size_t tokens = call.count - first, hidden = model_.hidden;
+    float* const residual = room_->residual.data() + first * hidden;
+    if (norm == nullptr) {
+        multiply(own, matrix, x, tokens, true, residual);
+        return;
+    }
+    multiply(own, matrix, x, tokens, false, room_->joined.data());
+    team_.barrier();
+    for (Taken t; (t = team_.take(own.thread, tokens, 1)).count != 0;) {
+        kernels_.norm(&room_->joined[t.first * hidden], norm, hidden, model_.norm_eps,
+                      own.normed.data());
+        for (std::size_t i = 0; i < hidden; ++i) residual[t.first * hidden + i] += own.normed[i];
+    }
+}
+
+namespace {
+
+// One head of a token's qkv row, with its bias, norm and rotation where there are any.
+void take_head(const LmKernels& kernels, const float* row, const float* bias, std::size_t at,
+               std::size_t dim, const float* norm, float eps, float* to) {
+    for (std::size_t i = 0; i < dim; ++i) {
+        to[i] = row[at + i] + (bias != nullptr ? bias[at + i] : 0.0F);
+    }
+    if (norm != nullptr) kernels.norm(to, norm, dim, eps, to);
+}
+
+}  // namespace
+
+// Puts keys, rotated, and values into the cache.
+void Transformer::rotate(Scratch& own, std::size_t index, const Call& call) {
+    const TransformerLayer& layer = model_.layers[index];
+    const std::size_t dim = model_.head_dim, keys = model_.heads * dim;
+    const std::size_t values = keys + model_.kv_heads * dim;
+    for (Taken item; (item = team_.take(own.thread, call.count * model_.kv_heads, 1)).count != 0;) {
+        const std::size_t t = item.first / model_.kv_heads, head = item.first % model_.kv_heads;
+        const std::size_t position = call.position + t;
+        const float* row = &room_->qkv[t * layer.qkv.rows];
+        take_head(kernels_, row, layer.qkv_bias, keys + head * dim, dim, layer.key_norm,
+                  model_.norm_eps, own.key.data());
+        turn(own.key.data(), model_.ropes[layer.rope], position);
+        kernels_.to_halves(own.key.data(), dim, own.halves.data());
+        std::uint16_t* key = call.cache.keys(index, head) +
+                             position / KvCache::kBlock * KvCache::kBlock * dim +
+                             position % KvCache::kBlock;
+        for (std::size_t d = 0; d < dim; ++d) key[KvCache::kBlock * d] = own.halves[d];
+        take_head(kernels_, row, layer.qkv_bias, values + head * dim, dim, nullptr, 0.0F,
+                  own.key.data());
+        kernels_.to_halves(own.key.data(), dim, call.cache.values(index, head) + position * dim);
+    }
+}
+
+// Shared out by query heads where there is one token, else by tokens and the heads of the cache:
+// queries that read the same keys do so together.
+void Transformer::attend(Scratch& own, std::size_t index, const Call& call, std::size_t first) {
+    const TransformerLayer& layer = model_.layers[index];
+    const std::size_t dim = model_.head_dim, heads = model_.heads;
+    const std::size_t group = heads / model_.kv_heads, tokens = call.count - first;
+    const std::size_t together = tokens == 1 ? 1 : std::min(group, kQueries);
+    const std::size_t parts = model_.kv_heads * ((group + together - 1) / together);
+    const std::size_t parts_a_head = parts / model_.kv_heads;
+    for (Taken item; (item = team_.take(own.thread, tokens * parts, 1)).count != 0;) {
+        const std::size_t t = first + item.first / parts, part = item.first % parts;
+        const std::size_t shared = part / parts_a_head, skipped = part % parts_a_head * together;
+        const std::size_t head = shared * group + skipped;
+        const std::size_t count = std::min(together, group - skipped);
+        const std::size_t position = call.position + t;
+        for (std::size_t q = 0; q < count; ++q) {
+            float* query = &own.query[q * dim];
+            take_head(kernels_, &room_->qkv[t * layer.qkv.rows], layer.qkv_bias, (head + q) * dim,
+                      dim, layer.query_norm, model_.norm_eps, query);
+            turn(query, model_.ropes[layer.rope], position);
+            for (std::size_t i = 0; i < dim; ++i) query[i] *= model_.attention_scale;
+        }
+        const bool cut = layer.window != 0 && layer.window <= position;
+        const std::size_t from = cut ? position + 1 - layer.window : 0, seen = position + 1 - from;
+        const std::size_t block = from / KvCache::kBlock;
+        const std::size_t blocks = position / KvCache::kBlock - block + 1;
+        const std::size_t stride = blocks * KvCache::kBlock;
+        float* scores = own.scores.data();
+        kernels_.score(own.query.data(), count,
+                       call.cache.keys(index, shared) + block * KvCache::kBlock * dim, blocks, dim,
+                       scores, stride);
+        scores += from - block * KvCache::kBlock;
+        for (std::size_t q = 0; q < count; ++q) {
+            float* row = scores + q * stride;
+            if (model_.attention_cap != 0.0F) kernels_.cap(row, seen, model_.attention_cap);
+            kernels_.softmax(row, seen);
+        }
+        kernels_.mix(scores, stride, count, call.cache.values(index, shared) + from * dim, seen,
+                     dim, &room_->attended[t * heads * dim + head * dim]);
+    }
+}
+
+// A thread computes the same rows of gate and up, so that it can join them at once.
+void Transformer::multiply_gated(Scratch& own, const TransformerLayer& layer,
+                                 const RoundedTokens& x, std::size_t tokens, float* gated) {
+    const std::size_t total = model_.intermediate, groups = total / kGroup;
+    const std::size_t chunk = std::min(chunk_of(layer.gate_up, tokens), kNear / 16 / kGroup);
+    const auto activate = model_.activation == Activation::kSilu ? kernels_.silu : kernels_.gelu;
+    for (Taken g; (g = team_.take(own.thread, groups, chunk)).count != 0;) {
+        const std::size_t width = g.count * kGroup;
+        float* const gate = gated + g.first * kGroup;
+        kernels_.multiply(layer.gate_up, g.first, g.count, x, tokens, false, gate, total);
+        kernels_.multiply(layer.gate_up, groups + g.first, g.count, x, tokens, false,
+                          own.up.data(), width);
+        for (std::size_t t = 0; t < tokens; ++t) {
+            activate(gate + t * total, &own.up[t * width], width);
+        }
+    }
+}
+
+}  // namespace edgepersona
