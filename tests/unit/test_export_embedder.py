@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from edgepersona_export.embedder import (
 )
 from edgepersona_export.embedder_int8 import _round_weight
 from edgepersona_export.presets import resolve
+from tests.tiny_embedders import write_json, write_model
 
 # torch, optimum and numpy warn of each other's future at import and in tracing.
 pytestmark = pytest.mark.filterwarnings("default")
@@ -33,34 +33,11 @@ SAMPLES = ["a", "dogs and cats", "the quick brown fox jumps over the lazy dog", 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as sentence-transformers writes it: two layers of BERT, weights of no meaning."""
-    import torch
-    from transformers import BertConfig, BertModel, BertTokenizerFast
-
     folder = tmp_path_factory.mktemp("tiny-embedder")
-    letters = "abcdefghijklmnopqrstuvwxyz0123456789!?.,-"
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    vocabulary = [*special, *letters, *(f"##{c}" for c in letters)]
-    (folder / "vocab.txt").write_text("\n".join(vocabulary))
-    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=1200,  # the words' table is rounded only where it is large
-        hidden_size=64,
-        intermediate_size=256,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=64,
-        initializer_range=0.2,
-    )
-    BertModel(config).save_pretrained(folder)
-    _write(folder / "modules.json", [{"path": "", "type": "x.Transformer"}])
-    _write(folder / "sentence_bert_config.json", {"max_seq_length": 48})
+    write_model("bert", folder)
+    write_json(folder / "modules.json", [{"path": "", "type": "x.Transformer"}])
+    write_json(folder / "sentence_bert_config.json", {"max_seq_length": 48})
     return folder
-
-
-def _write(path: Path, value: object) -> None:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(value))
 
 
 def _variant(source: Path, folder: Path, files: dict[str, Any]) -> Path:
@@ -70,7 +47,7 @@ def _variant(source: Path, folder: Path, files: dict[str, Any]) -> Path:
         if file.is_file() and file.name not in files:
             (folder / file.name).symlink_to(file)
     for name, value in files.items():
-        _write(folder / name, value)
+        write_json(folder / name, value)
     return folder
 
 
@@ -166,7 +143,26 @@ def test_pooling_prefixes_and_norm_come_from_the_model(source: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"config.json": {"model_type": "t5"}}, "type 't5' is not supported; use: bert"),
+        (
+            {"config.json": {"model_type": "nomic_bert"}},
+            "type 'nomic_bert' is not supported; use: bert, roberta, xlm-roberta",
+        ),
+        (
+            {"config.json": {"model_type": "bert", "position_embedding_type": "alibi"}},
+            "'alibi' positions are not supported; supported: 'absolute'",
+        ),
+        (
+            {"config.json": {"model_type": "bert", "auto_map": {"AutoModel": "m.Model"}}},
+            "program code of the model's own",
+        ),
+        ({"sentence_bert_config.json": {"do_lower_case": True}}, "do_lower_case is not supported"),
+        (
+            {
+                "1_Pooling/config.json": {"pooling_mode_cls_token": True, "include_prompt": False},
+                "config_sentence_transformers.json": {"prompts": {"query": "q "}},
+            },
+            "include_prompt is false",
+        ),
         (
             {"1_Pooling/config.json": {"pooling_mode_max_tokens": True}},
             "pooling_mode_max_tokens is not supported; supported: one of mean, cls, last",
