@@ -19,7 +19,7 @@ import edgepersona
 from edgepersona.bundle import MANIFEST, Bundle, hash_file, write_manifest
 from edgepersona.errors import BundleError, ExportError
 from edgepersona_export import generator as generators
-from edgepersona_export import verify
+from edgepersona_export import targets, verify
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -43,7 +43,7 @@ class ExportOptions:
 
     def __post_init__(self) -> None:
         _one_of("target", self.target, ("cpu",))
-        _one_of("precision", self.precision, tuple(generators.SCHEMES))
+        _one_of("precision", self.precision, targets.PRECISIONS["cpu"])
         _one_of("embedder precision", self.embedder_precision, tuple(verify.COSINE_BOUND))
 
 
