@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 APPLICATION_ID = int.from_bytes(b"EDGP", "big")
-FORMAT = 2
+FORMAT = 3
 
 # A combining mark is part of a word: most Indic vowels are marks.
 TOKENIZER = ("unicode61", "remove_diacritics", "2", "categories", "L* N* Co Mn Mc")
@@ -65,7 +65,16 @@ CREATE TABLE graph (
 ) STRICT;
 """
 
-_STEPS = (_FORMAT_1, _FORMAT_2)
+_FORMAT_3 = """
+CREATE TABLE head (
+    key BLOB PRIMARY KEY NOT NULL,
+    used INTEGER NOT NULL,
+    checksum INTEGER NOT NULL,
+    state BLOB NOT NULL
+) STRICT;
+"""
+
+_STEPS = (_FORMAT_1, _FORMAT_2, _FORMAT_3)
 """What makes each format of the one before it, the first of an empty file."""
 
 

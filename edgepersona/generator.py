@@ -15,8 +15,9 @@ from edgepersona.bundle import Bundle
 from edgepersona.decoder import Decoder, DecodingState, open_best
 from edgepersona.drafting import Continuations, Drafting
 from edgepersona.errors import EdgePersonaError, InputError
-from edgepersona.layout import Layout, Part, lay_out
+from edgepersona.layout import Layout, lay_out
 from edgepersona.passcosts import PassCosts
+from edgepersona.prefixes import LEAST_HEAD, PrefixCache, SavedHeads
 from edgepersona.prompt import Prompt, SoftSegment
 from edgepersona.sampling import Sampler, SamplingParams
 from edgepersona.text import ChatTemplate, StopStrings, TextStream, Tokenizer
@@ -34,6 +35,7 @@ class Generation:
     finish_reason: str
     """``stop`` (by the model or a stop string), ``length``, ``context`` or ``cancelled``."""
     prompt_tokens: int
+    """Positions of the prompt, soft vectors included."""
     new_tokens: int
     ttft_s: float
     """From the start of prefill to the first token."""
@@ -53,6 +55,8 @@ class Generation:
     """Tokens that were guessed and read along."""
     accepted: int = 0
     """Those of them that came."""
+    reused_tokens: int = 0
+    """Positions of the prompt that were read before, by an earlier answer or in an earlier run."""
 
     @property
     def tokens_per_s(self) -> float:
@@ -76,6 +80,10 @@ class Generator:
         Where to run: ``cpu``, ``cuda``, ``tensorrt``, or a variant such as ``cuda-int4``. Without
         it ``EDGEPERSONA_TARGET`` says, or else the fastest variant that loads is taken; ``choice``
         then says which, and why none before it.
+    cache_bytes
+        What sequences of earlier prompts and answers may take in memory, so that what a prompt has
+        in common with one of them is not read again. The last one is kept whatever its size; 0
+        keeps none.
     decoder
         What runs the model in place of the engine that the bundle would be loaded on.
     """
@@ -87,6 +95,7 @@ class Generator:
         threads: int | None = None,
         max_context: int = 4096,
         target: str | None = None,
+        cache_bytes: int = 64 << 20,
         decoder: Decoder | None = None,
     ) -> None:
         spec = bundle.generator
@@ -103,6 +112,7 @@ class Generator:
         self.decoder = decoder
         self.context = min(max_context, self.decoder.context)
         self.costs = PassCosts()
+        self.prefixes = PrefixCache(decoder, self.hash, size_bytes=cache_bytes)
 
     def stream(
         self,
@@ -111,12 +121,13 @@ class Generator:
         *,
         strategy: str = "",
         continuations: Continuations | None = None,
+        heads: SavedHeads | None = None,
     ) -> Stream:
         """Start an answer; text comes out of the returned Stream as it is made.
 
         Tokens are drafted from the prompt, the answer itself and ``continuations``, unless
-        ``params.drafts`` is off: the same answer, sooner. Raises InputError where the user's own
-        words do not fit the context.
+        ``params.drafts`` is off: the same answer, sooner. ``heads`` keep what prompts begin with
+        between runs. Raises InputError where the user's own words do not fit the context.
         """
         params = params or SamplingParams()
         for segment in prompt.segments:
@@ -125,7 +136,7 @@ class Generator:
         # A prompt is worth more than a long answer: the answer is promised a quarter at most.
         promised = min(params.max_new_tokens, self.context // 4)
         layout = lay_out(prompt, self.tokenizer, self._template, max_tokens=self.context - promised)
-        return Stream(self, layout, params, strategy, continuations)
+        return Stream(self, layout, params, strategy, continuations, heads)
 
 
 class Stream:
@@ -141,6 +152,7 @@ class Stream:
         params: SamplingParams,
         strategy: str,
         continuations: Continuations | None,
+        heads: SavedHeads | None,
     ) -> None:
         self.layout = layout
         self.choice = generator.choice
@@ -150,6 +162,8 @@ class Stream:
         self._seed = seed
         self._strategy = strategy
         self._continuations = continuations
+        self._heads = heads
+        self._positions = layout.positions
         self._cancelled = threading.Event()
         self._result: Generation | None = None
         self._pieces = self._run()
@@ -175,9 +189,16 @@ class Stream:
         sampler = Sampler(params, ids)
         text, stops = TextStream(generator.tokenizer), StopStrings(params.stop)
         given: list[str] = []
+        tokens: list[int] = []
         started = first = last = time.perf_counter()
-        reason, new_tokens = "cancelled", 0
-        state = generator.decoder.start(capacity=prompt_tokens + limit)
+        reason = "cancelled"
+        state = generator.prefixes.take(
+            self._positions,
+            capacity=prompt_tokens + limit,
+            head=self.layout.head,
+            saved=self._heads,
+        )
+        reused = state.length
         logits = self._prefill(state)
         passes = Drafting(
             state,
@@ -187,59 +208,86 @@ class Stream:
             enabled=params.drafts,
             continuations=self._continuations,
         )
-        while logits is not None and not self._cancelled.is_set():
-            token = sampler.sample(logits)
-            last = time.perf_counter()
-            if not new_tokens:
-                first = last
-            new_tokens += 1
-            if token in generator.stop_tokens:
-                reason = "stop"
-                break
-            if piece := stops.add(text.add(token)):
+        try:
+            while logits is not None and not self._cancelled.is_set():
+                token = sampler.sample(logits)
+                last = time.perf_counter()
+                if not tokens:
+                    first = last
+                tokens.append(token)
+                if token in generator.stop_tokens:
+                    reason = "stop"
+                    break
+                if piece := stops.add(text.add(token)):
+                    given.append(piece)
+                    yield piece
+                if stops.found:
+                    reason = "stop"
+                    break
+                if len(tokens) == limit:
+                    reason = "length" if limit == params.max_new_tokens else "context"
+                    break
+                logits = passes.after(token)
+            if not stops.found and (piece := stops.add(text.flush()) + stops.flush()):
                 given.append(piece)
                 yield piece
-            if stops.found:
-                reason = "stop"
-                break
-            if new_tokens == limit:
-                reason = "length" if limit == params.max_new_tokens else "context"
-                break
-            logits = passes.after(token)
-        if not stops.found and (piece := stops.add(text.flush()) + stops.flush()):
-            given.append(piece)
-            yield piece
+        except GeneratorExit:  # nobody wants the rest
+            passes.settle()
+            self._keep(state, tokens)
+            raise
         self._result = Generation(
             text="".join(given),
             finish_reason=reason,
             prompt_tokens=prompt_tokens,
-            new_tokens=new_tokens,
+            new_tokens=len(tokens),
             ttft_s=first - started,
             decode_s=last - first,
             records=self.layout.records,
             dropped=self.layout.dropped,
             input_tokens_dropped=self.layout.input_tokens_dropped,
             seed=self._seed,
-            provider=self._generator.decoder.provider,
+            provider=generator.decoder.provider,
             strategy=self._strategy,
             left_out=self.choice.left_out,
             drafted=passes.drafted,
             accepted=passes.accepted,
+            reused_tokens=reused,
         )
+        passes.settle()
+        data = self._unsaved_head(state)
+        self._keep(state, tokens)
+        if data and self._heads is not None:
+            self._heads.save(self._head_key(), data)
 
-    def _prefill(self, sequence: DecodingState) -> NDArray[np.float32] | None:
-        vectors = np.concatenate([self._vectors(part) for part in self.layout.parts])
+    def _prefill(self, state: DecodingState) -> NDArray[np.float32] | None:
+        """Read what the state has not read of the prompt; None where that was cancelled."""
+        vectors = self.layout.vectors(self._generator.decoder.embed, state.length)
         logits = None
         for start in range(0, len(vectors), _PREFILL_CHUNK):
             if self._cancelled.is_set():
                 return None
             chunk = vectors[start : start + _PREFILL_CHUNK]
             is_last = start + len(chunk) == len(vectors)
-            logits = sequence.extend(chunk, wanted=int(is_last))
+            logits = state.extend(chunk, wanted=int(is_last))
         return logits[0] if logits is not None else None
 
-    def _vectors(self, part: Part) -> NDArray[np.float32]:
-        return self._generator.decoder.embed(part) if isinstance(part, list) else part
+    def _unsaved_head(self, state: DecodingState) -> bytes:
+        """Return the state of the prompt's head, nothing where it need not be saved."""
+        head = self.layout.head
+        if self._heads is None or not LEAST_HEAD <= head <= state.length:
+            return b""
+        return state.save(head) if self._heads.note_use(self._head_key()) else b""
+
+    def _head_key(self) -> bytes:
+        return self._generator.prefixes.key(self._positions[: self.layout.head])
+
+    def _keep(self, state: DecodingState, tokens: list[int]) -> None:
+        """Keep what was read, for later answers, whose the state is from here on."""
+        prefixes = self._generator.prefixes
+        prefixes.put([*self._positions, *tokens][: state.length], state)
+        # Asked afterwards: a record that goes after this question is followed by a clear().
+        if self._heads is not None and self._heads.is_stale():
+            prefixes.clear()
 
 
 def _check_vectors(vectors: NDArray[np.float32], hidden: int) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgepersona.errors import InputError
+from edgepersona.prefixes import Position
 from edgepersona.prompt import Prompt, TextSegment
 from edgepersona.text import ChatTemplate, Tokenizer
 
@@ -27,6 +29,28 @@ class Layout:
     dropped: tuple[str, ...]
     dropped_turns: int
     input_tokens_dropped: int
+    head: int = 0
+    """How many positions, from the first on, other prompts of the kind begin with as well."""
+
+    @property
+    def positions(self) -> list[Position]:
+        """What stands at each position."""
+        positions: list[Position] = []
+        for part in self.parts:
+            positions += part if isinstance(part, list) else [row.tobytes() for row in part]
+        return positions
+
+    def vectors(
+        self, embed: Callable[[list[int]], NDArray[np.float32]], start: int
+    ) -> NDArray[np.float32]:
+        """Return the vectors from position ``start`` on, tokens looked up by ``embed``."""
+        found = []
+        for part in self.parts:
+            if start < len(part):
+                left = part[start:]
+                found.append(embed(left) if isinstance(left, list) else left)
+            start = max(0, start - len(part))
+        return np.concatenate(found)
 
     @property
     def token_count(self) -> int:
@@ -77,6 +101,7 @@ def lay_out(
         dropped=tuple(dropped),
         dropped_turns=dropped_turns,
         input_tokens_dropped=input_tokens_dropped,
+        head=_head(frame, contents, tokenizer, 0 if input_tokens_dropped else prompt.constant),
     )
 
 
@@ -94,6 +119,22 @@ def _assemble(
             else:
                 parts.append(part)
     return parts
+
+
+def _head(
+    frame: list[str | int], contents: list[list[Part]], tokenizer: Tokenizer, constant: int
+) -> int:
+    """Return the positions up to the first turn, and those of its ``constant`` first parts."""
+    head = 0
+    for piece in frame:
+        if isinstance(piece, str):
+            head += len(tokenizer.encode_template(piece))
+        elif piece == 0:
+            head += sum(map(len, contents[0]))
+        else:
+            is_last = piece == len(contents) - 1  # and so the one whose parts are the segments
+            return head + (sum(map(len, contents[piece][:constant])) if is_last else 0)
+    return head
 
 
 def _cut_longest(segments: list[tuple[Part, str]], excess: int, max_tokens: int) -> int:

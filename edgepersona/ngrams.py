@@ -40,6 +40,9 @@ class Counts(Protocol):
     def remove(self, ids: NDArray[np.int64]) -> int:
         """Forget the records with these ids, as if never added; say how many there were."""
 
+    def continuations(self, context: NDArray[np.int32], n: int) -> NDArray[np.int32]:
+        """Return at most ``n`` tokens that are likely to follow the context."""
+
 
 class Ngrams:
     """The n-grams of all titles, or all texts, of a store. May be used from any thread.
@@ -86,6 +89,14 @@ class Ngrams:
             self._forget(counts, self._store.generation)
             for block in self._store.untokenized(self._reader().hash, self._generation):
                 counts.remove(np.array([record.row for record in block], dtype=np.int64))
+
+    def continuations(self, context: Sequence[int], n: int) -> list[int]:
+        """Return at most ``n`` tokens likely to come next, by what was counted so far."""
+        counts = self._counts
+        if counts is None:
+            return []
+        found: list[int] = counts.continuations(np.array(context, dtype=np.int32), n).tolist()
+        return found
 
     def _opened(self) -> Counts:
         if self._counts is None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from edgepersona.bundle import Bundle
 from edgepersona.errors import EdgePersonaError, InputError
+from edgepersona.heads import ProfileHeads
 from edgepersona.index import Index
 from edgepersona.ngrams import Ngrams
 from edgepersona.once import Once
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgepersona.drafting import Continuations
     from edgepersona.generator import Generation, Generator, Stream
     from edgepersona.index import Vectors
     from edgepersona.ngrams import Counts, Reader
+    from edgepersona.prefixes import PrefixCache
     from edgepersona.sampling import SamplingParams
     from edgepersona.tokentable import Field
 
@@ -79,6 +82,8 @@ class Profile:
         self._generator = Once(generator or _no_generator)
         self._index: Index | None = None
         self._ngrams: dict[Field, Ngrams] = {}
+        self._prefixes: PrefixCache | None = None  # of the generator, once it was used
+        self._heads: ProfileHeads | None = None  # of the last prompt
         self._lock = threading.RLock()
         self._closing = threading.RLock()
 
@@ -220,8 +225,17 @@ class Profile:
         """
         write = find_strategy(strategy)
         self._generator.begin()  # beside the embedder and the search: each takes as long
+        heads = ProfileHeads(self._store, self._store.generation)
         prompt = write(task, self)
-        return self._generator.get().stream(prompt, params, strategy=strategy)
+        generator = self._generator.get()
+        self._follow(generator.prefixes, heads)
+        return generator.stream(
+            prompt,
+            params,
+            strategy=strategy,
+            heads=heads,
+            continuations=self._continuations("title" if task.kind == "title" else "text"),
+        )
 
     def generate(
         self, task: Task, *, strategy: str = "rag", params: SamplingParams | None = None
@@ -232,6 +246,18 @@ class Profile:
             pass
         return stream.result
 
+    def _follow(self, prefixes: PrefixCache, heads: ProfileHeads) -> None:
+        """Let go of what was read of records that other processes removed since the last answer."""
+        with self._lock:
+            if self._heads is not None and self._heads.is_stale():
+                prefixes.clear()
+            self._heads, self._prefixes = heads, prefixes
+
+    def _continuations(self, field: Field) -> Continuations | None:
+        """Return what the n-grams of a field offer as drafts, where they are in memory already."""
+        ngrams = self._ngrams.get(field)
+        return None if ngrams is None else ngrams.continuations
+
     def _forget(self) -> None:
         """Overwrite in memory what is gone from the file.
 
@@ -240,6 +266,8 @@ class Profile:
         """
         with self._lock:
             index, ngrams = self._index, dict(self._ngrams)
+            if self._prefixes is not None:
+                self._prefixes.clear()
         try:
             if index is not None:
                 index.refresh()
@@ -253,6 +281,8 @@ class Profile:
         with self._lock:
             index, self._index = self._index, None
             ngrams, self._ngrams = self._ngrams, {}
+            if self._prefixes is not None:
+                self._prefixes.clear()
         if index is not None:
             index.close()
         for model in ngrams.values():

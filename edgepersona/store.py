@@ -12,6 +12,7 @@ from edgepersona.connection import Connection
 from edgepersona.errors import InputError, ProfileError
 from edgepersona.fulltext import FullText
 from edgepersona.graphtable import GraphTable
+from edgepersona.headtable import HeadTable
 from edgepersona.metatable import MetaTable
 from edgepersona.records import AddResult, Filter, Record
 from edgepersona.recordtable import RecordTable, select_rows
@@ -64,6 +65,7 @@ class Store:
             self._vectors = VectorTable(database)
             self._tokens = TokenTable(database)
             self._graph = GraphTable(database)
+            self._heads = HeadTable(database)
             self._full_text = FullText(database)
 
     @classmethod
@@ -115,7 +117,7 @@ class Store:
         with self._connection.writing("add"):
             fresh = self._records.fresh(records)
             if fresh:
-                generation = self._meta.advance()
+                generation = self._advance()
                 chosen = [records[i] for i in fresh]
                 rows = self._records.insert(chosen, generation)
                 self._vectors.insert(rows, [data[i] for i in fresh])
@@ -134,7 +136,7 @@ class Store:
             row, old = found
             if old == record:
                 return
-            generation = self._meta.advance()
+            generation = self._advance()
             self._full_text.remove(row, old)
             self._records.replace(row, record, generation)
             self._vectors.replace(row, data)
@@ -163,7 +165,7 @@ class Store:
                     self._vectors.remove(row)
                     self._tokens.remove(row)
                     self._records.remove(row)
-                generation = self._meta.advance()
+                generation = self._advance()
                 self._full_text.take_out(deleted, left)
                 self._graph.empty(deleted)
                 if self._graph.loose():
@@ -341,6 +343,36 @@ class Store:
                 return
             yield tokentable.decoded(page)
 
+    def load_head(self, key: bytes) -> bytes | None:
+        """Return the state that is kept under ``key``; one that is damaged goes."""
+        with self._connection.reading():
+            state = self._heads.load(key)
+            is_damaged = state is None and self._heads.has(key)
+        if is_damaged:
+            with self._connection.impatient(), self._connection.writing("change"):
+                self._heads.remove(key)
+        return state
+
+    def touch_head(self, key: bytes) -> bool:
+        """Note that the state under ``key`` was used; say whether there is one.
+
+        Raises ProfileError at once where another process is writing; so does ``save_head``.
+        """
+        with self._connection.impatient(), self._connection.writing("change"):
+            self._heads.touch(key)
+            return self._heads.has(key)
+
+    def save_head(self, key: bytes, state: bytes, generation: int) -> bool:
+        """Keep a state under ``key`` if the profile is still at ``generation``; say whether it was.
+
+        The next change of a record takes all of them away.
+        """
+        with self._connection.impatient(), self._connection.writing("change"):
+            if self._meta.get("generation") != str(generation):
+                return False
+            self._heads.put(key, state)
+        return True
+
     # State beside the records
 
     def meta_get(self, key: str) -> str | None:
@@ -375,6 +407,11 @@ class Store:
         return tuple(problems)
 
     # Helpers
+
+    def _advance(self) -> int:
+        """Move the generation on, and drop what was made of the records as they were."""
+        self._heads.drop()
+        return self._meta.advance()
 
     def _match_embedder(self, embedder_hash: str, ndim: int | None) -> None:
         if not embedder_hash or ndim is None or ndim < 1:

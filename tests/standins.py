@@ -171,8 +171,9 @@ class Clock:
 class ChainDecoder:
     """An LLM whose logits are a fixed function of the last ``order`` vectors, None: of all.
 
-    A small order makes answers that repeat themselves; without one nothing can be foreseen. Passes
-    are counted, and take ``cost`` of their tokens on ``clock``.
+    A small order makes answers that repeat themselves; without one nothing can be foreseen. It
+    says the tokens ``only``, where they are given. Passes are counted, and take ``cost`` of their
+    tokens on ``clock``.
     """
 
     layers = 1
@@ -187,11 +188,13 @@ class ChainDecoder:
         *,
         order: int | None = 3,
         spread: float = 6.0,
+        only: Sequence[int] = (),
         cost: Callable[[int], float] = float,
     ) -> None:
         self.vocab = vocab
         self.order = order
         self.spread = spread
+        self.only = list(only)
         self.cost = cost
         self.clock = Clock()
         self.passes: list[int] = []
@@ -208,7 +211,12 @@ class ChainDecoder:
     def logits(self, read: Sequence[bytes]) -> NDArray[np.float32]:
         seen = read if self.order is None else read[-self.order :]
         random = np.random.default_rng(zlib.crc32(b"".join(seen)))
-        return (self.spread * random.normal(size=self.vocab)).astype(np.float32)
+        logits = (self.spread * random.normal(size=self.vocab)).astype(np.float32)
+        if self.only:
+            kept = logits[self.only]
+            logits[:] = -100
+            logits[self.only] = kept
+        return logits
 
 
 class ChainState:

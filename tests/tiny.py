@@ -119,6 +119,14 @@ def write_bundle(folder: Path, model, *, precision: str = "fp32") -> Bundle:
     return Bundle.open(folder)
 
 
+def write_empty_bundle(folder: Path) -> Bundle:
+    """Write a bundle of a tokenizer alone, for a generator that runs on a stand-in."""
+    vocab = write_tokenizer(folder / "generator")
+    generator = {**GENERATOR, "vocab": vocab, "context": 256, "stop_tokens": [STOP]}
+    write_manifest(folder, {"embedder": EMBEDDER, "generator": generator})
+    return Bundle.open(folder)
+
+
 def as_stored(table: np.ndarray) -> np.ndarray:
     """Round to 8 bits and back: what the embedding table does to a model."""
     from edgepersona_export.quantize import dequantise, quantise_int8

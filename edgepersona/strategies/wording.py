@@ -31,7 +31,7 @@ def write_prompt(task: Task, records: Sequence[Record]) -> Prompt:
     segments: list[Segment] = [TextSegment("Here is what I wrote:\n\n")]
     segments += [TextSegment(_show(record, task), record.id) for record in reversed(records)]
     segments.append(TextSegment(_RULE + _ask(task, from_records=True)))
-    return Prompt(system=_SYSTEM_WITH_RECORDS, segments=tuple(segments), turns=task.turns)
+    return Prompt(_SYSTEM_WITH_RECORDS, tuple(segments), turns=task.turns, constant=1)
 
 
 def _show(record: Record, task: Task) -> str:

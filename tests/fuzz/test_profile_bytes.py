@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepersona.errors import ProfileError
+from edgepersona.heads import ProfileHeads
 from edgepersona.index import Index
 from edgepersona.ngrams import Ngrams
 from edgepersona.records import Record, checked
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FLIPS = 250
+HEAD = b"h" * 32
 
 
 def make(path: Path, key: str | None) -> bytes:
@@ -45,6 +47,7 @@ def make(path: Path, key: str | None) -> bytes:
     assert store.load_graph() is not None
     ngrams = Ngrams(store, ListedTokens(), LetterReader, "text")
     assert len(ngrams.refresh()) == 60
+    assert store.save_head(HEAD, b"keys and values" * 900, store.generation)
     store.close()
     return path.read_bytes()
 
@@ -62,6 +65,10 @@ def use(path: Path, key: str | None) -> None:
         index.join()
         index.close()
         Ngrams(store, ListedTokens(), LetterReader, "text").refresh()
+        assert store.load_head(HEAD) in (None, b"keys and values" * 900)
+        heads = ProfileHeads(store, store.generation)
+        if heads.note_use(HEAD):
+            heads.save(HEAD, b"made anew")
         store.integrity_check()
         store.add([checked(Record("new text"))], query.reshape(1, -1))
         store.delete([record.id for record in store.records(limit=2)])

@@ -42,6 +42,28 @@ INSERT INTO record_fts (record_fts, rank) VALUES ('secure-delete', 1);
 PRAGMA user_version = 1;
 """
 
+# What made format 2 of it.
+FORMAT_2 = """
+CREATE INDEX record_filter ON record (source, kind, date);
+CREATE TABLE token (
+    row INTEGER PRIMARY KEY REFERENCES record,
+    title BLOB NOT NULL,
+    text BLOB NOT NULL
+) STRICT;
+CREATE TABLE graph (
+    first INTEGER PRIMARY KEY,
+    node INTEGER NOT NULL,
+    nodes INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    search_width INTEGER NOT NULL,
+    checksum INTEGER NOT NULL,
+    ids BLOB NOT NULL,
+    links BLOB NOT NULL
+) STRICT;
+PRAGMA user_version = 2;
+"""
+SCHEMAS = {1: FORMAT_1, 2: FORMAT_1 + FORMAT_2}
+
 OPEN = """
 import os, signal, sys
 from pathlib import Path
@@ -70,13 +92,18 @@ def key(request) -> str:
     return request.param
 
 
+@pytest.fixture(params=SCHEMAS)
+def format_(request) -> int:
+    return request.param
+
+
 @pytest.fixture
-def old(tmp_path, key, embedder) -> Path:
-    """A profile of format 1 with one record."""
+def old(tmp_path, key, format_, embedder) -> Path:
+    """A profile of an older format with one record."""
     path = tmp_path / "old.db"
     connection = connect(path, key)
     connection.pragma("journal_mode", "wal")
-    connection.execute(FORMAT_1)
+    connection.execute(SCHEMAS[format_])
     values = (("embedder_hash", EMBEDDER_HASH), ("ndim", f"{NDIM}"), ("generation", "7"))
     connection.executemany("INSERT INTO meta VALUES (?, ?)", values)
     connection.execute("INSERT INTO record VALUES (3, 'n', 'tea at four', '', '', 's', '', 7)")
@@ -114,19 +141,21 @@ def test_an_old_profile_is_opened_as_one_of_this_format(
     store.close()
     open_store(tmp_path / "new.db", key=key or None).close()
     assert schema(old, key) == schema(tmp_path / "new.db", key)
-    assert version(old, key) == 2
+    assert version(old, key) == 3
 
 
-def test_one_killed_while_it_changes_keeps_its_format_and_opens_again(old, key, open_store) -> None:
+def test_one_killed_while_it_changes_keeps_its_format_and_opens_again(
+    old, key, format_, open_store
+) -> None:
     before = schema(old, key)
     done = subprocess.run([sys.executable, "-c", OPEN, old, key], check=False)
     assert done.returncode == -signal.SIGKILL
-    assert version(old, key) == 1
+    assert version(old, key) == format_
     assert schema(old, key) == before
     store = open_store(old, key=key or None)
     assert store.count() == 1
     store.close()
-    assert version(old, key) == 2
+    assert version(old, key) == 3
 
 
 def test_two_that_open_it_at_once_change_it_once(old, key, open_store) -> None:
@@ -135,10 +164,12 @@ def test_two_that_open_it_at_once_change_it_once(old, key, open_store) -> None:
     assert np.array_equal(first.rows(), second.rows())
 
 
-def test_an_old_profile_that_cannot_be_changed_says_so_and_stays(old, key, open_store) -> None:
+def test_an_old_profile_that_cannot_be_changed_says_so_and_stays(
+    old, key, format_, open_store
+) -> None:
     connection = connect(old, key)
-    connection.execute("CREATE TABLE token (something)")
+    connection.execute("CREATE TABLE head (something)")
     connection.close()
-    with pytest.raises(Exception, match=r"damaged .*token already exists"):
+    with pytest.raises(Exception, match=r"damaged .*head already exists"):
         open_store(old, key=key or None)
-    assert version(old, key) == 1
+    assert version(old, key) == format_

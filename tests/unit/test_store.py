@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import edgepersona.store
+from edgepersona.database import FORMAT
 from edgepersona.errors import InputError, ProfileError
 from edgepersona.records import Filter, Record, checked
 from tests.standins import EMBEDDER_HASH, NDIM
@@ -182,8 +183,9 @@ def test_a_file_left_empty_by_a_crash_becomes_a_profile(open_store, tmp_path) ->
 def test_a_newer_format_is_refused(open_store, tmp_path) -> None:
     open_store().close()
     with apsw.Connection(str(tmp_path / "profile.db")) as connection:
-        connection.pragma("user_version", 3)
-    assert "has format 3, this edgepersona reads format 2" in refusal(open_store)
+        connection.pragma("user_version", FORMAT + 1)
+    expected = f"has format {FORMAT + 1}, this edgepersona reads format {FORMAT}"
+    assert expected in refusal(open_store)
 
 
 def test_a_profile_without_its_tables_is_called_damaged(open_store, tmp_path) -> None:

@@ -1,0 +1,256 @@
+"""What speeds answers up changes none: drafts, what was read before, and what a profile keeps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgepersona.generator import Generation, Generator
+from edgepersona.profile import Profile
+from edgepersona.prompt import Prompt, SoftSegment, TextSegment
+from edgepersona.records import Record, Task
+from edgepersona.sampling import SamplingParams
+from tests import tiny
+from tests.standins import ChainDecoder, NumpyVectors
+
+PROMPT = Prompt("Be brief.", (TextSegment("Say it again: abcabcabcabcabc."),))
+GREEDY = SamplingParams(max_new_tokens=60, temperature=0.0, seed=0)
+DRAWN = SamplingParams(max_new_tokens=60, temperature=0.8, seed=3)
+
+
+def cheap(tokens: int) -> float:
+    return 1 + 0.05 * (tokens - 1)
+
+
+@pytest.fixture
+def make(tmp_path: Path):
+    """Make generators that say a, b, c and d, and take time on their own clocks."""
+    bundle = tiny.write_empty_bundle(tmp_path / "bundle")
+
+    def make_(decoder: ChainDecoder | None = None, **options) -> Generator:
+        decoder = decoder or ChainDecoder(cost=cheap)
+        generator = Generator(bundle, decoder=decoder, **options)
+        decoder.only = generator.tokenizer.encode("abcd")
+        generator.costs.clock = decoder.clock
+        generator.costs.note_step(1.0)
+        return generator
+
+    return make_
+
+
+def finish(generator: Generator, prompt: Prompt, params: SamplingParams, **options) -> Generation:
+    stream = generator.stream(prompt, params, **options)
+    pieces = "".join(stream)
+    assert stream.result.text == pieces
+    return stream.result
+
+
+def same(one: Generation, other: Generation) -> bool:
+    """Compare what an answer is, not how it came about."""
+    names = ("text", "finish_reason", "prompt_tokens", "new_tokens", "seed")
+    return [getattr(one, n) for n in names] == [getattr(other, n) for n in names]
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("params", [GREEDY, DRAWN], ids=["greedy", "drawn"])
+def test_drafts_change_no_answer(make, order: int, params: SamplingParams) -> None:
+    plain = finish(make(ChainDecoder(order=order)), PROMPT, replace(params, drafts=False))
+    decoder = ChainDecoder(order=order, cost=cheap)
+    drafted = finish(make(decoder), PROMPT, params)
+    assert same(drafted, plain)
+    assert plain.drafted == plain.accepted == 0
+    if params is GREEDY:
+        assert drafted.accepted > 10
+        assert len(decoder.passes) < 50
+
+
+@pytest.mark.parametrize("place", range(0, 60, 7))
+def test_an_answer_ends_inside_of_a_draft_as_without_one(make, place: int) -> None:
+    whole = finish(make(), PROMPT, GREEDY)
+    token = make().tokenizer.encode(whole.text)[place]
+    for stopped in (replace(GREEDY, max_new_tokens=place + 1), GREEDY):
+        answers = []
+        for drafts in (False, True):
+            generator = make()
+            if stopped is GREEDY:
+                generator.stop_tokens = frozenset({token})
+            answers.append(finish(generator, PROMPT, replace(stopped, drafts=drafts)))
+        assert same(*answers)
+    letters = whole.text[place : place + 3]
+    answers = [
+        finish(make(), PROMPT, replace(GREEDY, stop=(letters,), drafts=drafts))
+        for drafts in (False, True)
+    ]
+    assert same(*answers)
+    assert answers[0].text == whole.text[: whole.text.index(letters)]
+
+
+def test_a_second_turn_reads_only_what_is_new(make) -> None:
+    decoder = ChainDecoder(order=None)
+    generator = make(decoder)
+    first = finish(generator, Prompt("Be brief.", (TextSegment("Hello."),)), DRAWN)
+    turns = (("user", "Hello."), ("assistant", "something else"))
+    second = Prompt("Be brief.", (TextSegment("And then?"),), turns=turns)
+    decoder.prefilled.clear()
+    answer = finish(generator, second, DRAWN)
+    assert answer.reused_tokens == first.prompt_tokens
+    assert sum(decoder.prefilled) == answer.prompt_tokens - first.prompt_tokens
+    assert same(answer, finish(make(ChainDecoder(order=None)), second, DRAWN))
+
+
+def test_each_turn_of_a_chat_goes_on_behind_the_last_answer(make) -> None:
+    decoder = ChainDecoder(order=None)
+    decoder.context = 4096
+    generator = make(decoder)
+    generator.stop_tokens = frozenset({generator.tokenizer.encode("d")[0]})
+    turns: tuple[tuple[str, str], ...] = ()
+    read = 0
+    for question in ("One?", "Two?", "Three?"):
+        prompt = Prompt("Be brief.", (TextSegment(question),), turns=turns)
+        answer = finish(generator, prompt, GREEDY)
+        assert answer.finish_reason == "stop"
+        assert answer.reused_tokens == read
+        turns += (("user", question), ("assistant", answer.text))
+        read = answer.prompt_tokens + len(answer.text)
+
+
+def test_a_persona_is_told_from_another(make) -> None:
+    decoder = ChainDecoder(order=None)
+    generator = make(decoder)
+
+    def prompt(value: float) -> Prompt:
+        vectors = np.full((2, 2), value, np.float32)
+        return Prompt("Be brief.", (SoftSegment(vectors), TextSegment("Hello.")), constant=1)
+
+    one, other = (finish(generator, prompt(value), GREEDY) for value in (1.0, 2.0))
+    assert one.text != other.text
+    again = finish(generator, prompt(1.0), GREEDY)
+    assert same(again, one)
+    assert again.reused_tokens == one.prompt_tokens - 1
+    head = generator.stream(prompt(1.0)).layout.head
+    assert other.reused_tokens == head - 2
+
+
+def test_an_answer_that_is_given_up_leaves_what_it_read(make) -> None:
+    generator = make(ChainDecoder(order=2, cost=cheap))
+    pieces = iter(generator.stream(PROMPT, GREEDY))
+    for _ in range(20):
+        next(pieces)
+    pieces.close()
+    answer = finish(generator, PROMPT, DRAWN)
+    assert answer.reused_tokens == answer.prompt_tokens - 1
+    assert same(answer, finish(make(ChainDecoder(order=2)), PROMPT, DRAWN))
+
+
+def test_a_cancelled_prompt_leaves_what_was_read(make) -> None:
+    decoder = ChainDecoder(order=None)
+    decoder.context = 4096
+    generator = make(decoder)
+    long = Prompt("Be brief.", (TextSegment("word " * 250),))
+    stream = generator.stream(long, GREEDY)
+    extend = decoder.start(capacity=8).__class__.extend
+
+    def cancelling(self, vectors, *, wanted=1):
+        stream.cancel()
+        return extend(self, vectors, wanted=wanted)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoder.start(capacity=8).__class__, "extend", cancelling)
+        assert "".join(stream) == ""
+    assert stream.result.finish_reason == "cancelled"
+    assert finish(generator, long, GREEDY).reused_tokens == 512
+
+
+def test_without_a_cache_every_prompt_is_read_whole(make) -> None:
+    generator = make(cache_bytes=0)
+    for _ in range(2):
+        assert finish(generator, PROMPT, GREEDY).reused_tokens == 0
+
+
+@pytest.fixture
+def profile(make, store, embedder):
+    """A profile whose generator is a stand-in, and how to have another on the same store."""
+
+    def open_() -> Profile:
+        decoder = ChainDecoder(order=None)
+        decoder.context = 1024
+        return Profile(
+            store,
+            embedder=lambda: embedder,
+            vectors=NumpyVectors,
+            generator=lambda: make(decoder),
+        )
+
+    return open_
+
+
+TASK = Task("When is tea?")
+SHORT = SamplingParams(max_new_tokens=4, temperature=0.0, seed=0)
+
+
+def test_a_head_is_read_once_for_many_runs(profile) -> None:
+    first = profile()
+    first.add([Record("tea at four", id="tea")])
+    answers = [first.generate(TASK, params=SHORT)]
+    second = profile()
+    answers.append(second.generate(TASK, params=SHORT))
+    head = second.stream(TASK, params=SHORT).layout.head
+    assert [a.reused_tokens for a in answers] == [0, head]
+    assert head > 100
+    assert same(*answers)
+
+
+def test_a_head_is_forgotten_with_the_next_change(profile) -> None:
+    first = profile()
+    first.add([Record("tea at four", id="tea")])
+    first.generate(TASK, params=SHORT)
+    first.add([Record("coffee at nine", id="coffee")])
+    assert profile().generate(TASK, params=SHORT).reused_tokens == 0
+
+
+def test_what_was_read_of_a_record_goes_with_it(profile) -> None:
+    own = profile()
+    own.add([Record("tea at four", id="tea"), Record("coffee at nine", id="coffee")])
+    own.generate(TASK, params=SHORT)
+    assert own.generate(TASK, params=SHORT).reused_tokens > 200
+    own.delete(["coffee"])
+    cache = own._generator.get().prefixes
+    assert cache._kept == []
+    assert own.generate(TASK, params=SHORT).reused_tokens == 0
+    own.update(Record("tea at five", id="tea"))
+    assert cache._kept == []
+
+
+def test_an_answer_under_way_while_a_record_goes_leaves_nothing_behind(profile) -> None:
+    own = profile()
+    own.add([Record("tea at four", id="tea"), Record("coffee at nine", id="coffee")])
+    stream = own.stream(TASK, params=SHORT)
+    pieces = iter(stream)
+    next(pieces)
+    own.delete(["coffee"])
+    list(pieces)
+    assert own._generator.get().prefixes._kept == []
+    assert profile().generate(TASK, params=SHORT).reused_tokens == 0
+
+
+def test_what_another_process_removed_is_let_go_of_at_the_next_answer(
+    profile, open_store, embedder
+) -> None:
+    own = profile()
+    own.add([Record("tea at four", id="tea"), Record("coffee at nine", id="coffee")])
+    own.generate(TASK, params=SHORT)
+    open_store().delete(["coffee"])
+    own.stream(TASK, params=SHORT)
+    assert own._generator.get().prefixes._kept == []
+
+
+def test_closing_lets_go_of_what_was_read(profile) -> None:
+    own = profile()
+    own.generate(TASK, params=SHORT, strategy="none")
+    cache = own._generator.get().prefixes
+    assert len(cache._kept) == 1
+    own.close()
+    assert cache._kept == []
