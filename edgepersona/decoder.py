@@ -92,6 +92,10 @@ def open_variant(bundle: Bundle, variant: Variant, *, threads: int | None = None
             f"{bundle.path}: {variant.path} is for an engine {variant.engine!r:.40}, which this "
             "version does not have: upgrade edgepersona, or export the bundle again"
         )
+    if variant.target == "tensorrt":
+        from edgepersona.portabledecoder import PortableDecoder
+
+        return PortableDecoder(bundle, variant, threads=threads)
     from edgepersona.onnxdecoder import OnnxDecoder
 
     return OnnxDecoder(bundle, variant, threads=threads)

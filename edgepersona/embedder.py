@@ -9,11 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepersona.bundle import Bundle
+from edgepersona.errors import EdgePersonaError
 from edgepersona.runtime import Session
 from edgepersona.text import Tokenizer
+from edgepersona.variants import asked_target
 
-_BATCH_TOKENS = 512
-"""Tokens of one run, padding included: what they come to inside the model fits a core's cache."""
+_BATCH_TOKENS = {"cpu": 512, "cuda": 16384}
+"""Tokens of one run, padding included: on a CPU what they come to inside the model fits a core's
+cache; a GPU is busy with many."""
 
 _CHARACTERS_PER_TOKEN = 32
 """A text is cut to this many characters for each token the model reads, before tokenisation."""
@@ -28,9 +31,15 @@ class Embedder:
         Where the model is; its hashes are checked here.
     threads
         Of one run; by default the physical cores.
+    target
+        As Generator takes it. A model in fp16 runs on CUDA unless the target is of the CPU;
+        ``left_out`` says why not, where it could not. Any other runs on the CPU: there is one
+        embedder in a bundle, since a profile's vectors hold for the embedder that made them.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, *, threads: int | None = None, target: str | None = None
+    ) -> None:
         spec = bundle.embedder
         self.hash = bundle.embedder_hash
         self.ndim = spec.ndim
@@ -39,9 +48,17 @@ class Embedder:
         self._pad_id = spec.pad_id
         self._prefixes = {"document": spec.document_prefix, "query": spec.query_prefix}
         self._tokenizer = Tokenizer(bundle.file(spec.tokenizer))
+        model, self.left_out = bundle.file(spec.path), ""
+        session = None
+        if spec.precision == "fp16" and asked_target(target).partition("-")[0] != "cpu":
+            try:
+                session = Session(model, target="cuda")
+            except EdgePersonaError as error:
+                self.left_out = f"cuda-fp16: {error}"
         # What follows is a search or a commit: spinning threads would keep that waiting for
         # milliseconds, ten times what a durable commit takes.
-        self._session = Session(bundle.file(spec.path), threads=threads, rest=True)
+        self._session = session or Session(model, threads=threads, rest=True)
+        self._batch_tokens = _BATCH_TOKENS[self._session.device]
         self.provider = self._session.provider
 
     def encode(self, texts: Sequence[str], *, role: str = "document") -> NDArray[np.float32]:
@@ -56,7 +73,7 @@ class Embedder:
         ids = self._tokenizer.encode_batch(
             [prefix + text[:longest] for text in texts], max_tokens=self._max_tokens
         )
-        for rows in batches([len(i) for i in ids]):
+        for rows in batches([len(i) for i in ids], self._batch_tokens):
             vectors[rows] = self._encode([ids[row] for row in rows])
         return vectors
 
@@ -77,12 +94,15 @@ class Embedder:
         return unit
 
 
-def batches(lengths: list[int]) -> Iterator[list[int]]:
-    """Group texts, by their lengths in tokens, so that little is computed for padding."""
+def batches(lengths: list[int], most: int = _BATCH_TOKENS["cpu"]) -> Iterator[list[int]]:
+    """Group texts, by their lengths in tokens, so that little is computed for padding.
+
+    ``most``: tokens of a group, padding included.
+    """
     batch: list[int] = []
     for row in sorted(range(len(lengths)), key=lengths.__getitem__):
         # The newcomer is the longest so far, so it sets the width of the whole batch.
-        if batch and lengths[row] * (len(batch) + 1) > _BATCH_TOKENS:
+        if batch and lengths[row] * (len(batch) + 1) > most:
             yield batch
             batch = []
         batch.append(row)

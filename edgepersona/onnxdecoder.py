@@ -12,7 +12,7 @@ from edgepersona.bundle import Bundle
 from edgepersona.embeddings import Embeddings
 from edgepersona.errors import InputError
 from edgepersona.manifest import Variant
-from edgepersona.memory import Binding, Buffer
+from edgepersona.memory import Binding, Memory
 from edgepersona.runtime import Session, physical_cores, require
 
 _CACHE_STEP = 64
@@ -140,7 +140,7 @@ class OnnxState:
             raise InputError(f"{self.length + n} tokens do not fit a cache of {self.capacity}")
 
     def _bind(self, vectors: NDArray[np.float32], logits: NDArray[np.float32]) -> Binding:
-        inputs: dict[str, NDArray[Any] | Buffer] = {
+        inputs: dict[str, NDArray[Any] | Memory] = {
             "inputs_embeds": vectors,
             "seqlens_k": self._seqlens,
             "total_sequence_length": self._total,
@@ -148,7 +148,9 @@ class OnnxState:
         }
         inputs |= {f"past_key_values.{name}": cache for name, cache in self._cache.items()}
         outputs = {f"present.{name}": cache for name, cache in self._cache.items()}
-        return self._decoder.session.bind(inputs, {"logits": logits, **outputs})
+        binding = self._decoder.session.binding()
+        binding.bind(inputs, {"logits": logits, **outputs})
+        return binding
 
 
 def _open_session(bundle: Bundle, variant: Variant, threads: int) -> Session:

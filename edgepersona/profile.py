@@ -115,7 +115,7 @@ class Profile:
         )
         return cls(
             store,
-            embedder=lambda: _load_embedder(bundle),
+            embedder=lambda: _load_embedder(bundle, target),
             vectors=_native_vectors,
             generator=lambda: _load_generator(bundle, target),
         )
@@ -331,10 +331,10 @@ def _listed(ids: Sequence[str]) -> Sequence[str]:
     return ids
 
 
-def _load_embedder(bundle: Bundle) -> Encoder:
+def _load_embedder(bundle: Bundle, target: str | None) -> Encoder:
     from edgepersona.embedder import Embedder
 
-    return Embedder(bundle)
+    return Embedder(bundle, target=target)
 
 
 def _native_vectors(ndim: int) -> Vectors:

@@ -7,6 +7,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepersona.errors import BundleError, EdgePersonaError
-from edgepersona.memory import Binding, Buffer, DeviceBuffer, HostBuffer
+from edgepersona.memory import Binding, Buffer, DeviceBuffer, HostBuffer, gpu_errors
 from edgepersona.providers import (
     PROVIDERS,
     no_lines_about_providers,
@@ -92,7 +93,8 @@ class Session:
 
     def run(self, feeds: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """Run once; arrays in, arrays out."""
-        outputs: list[NDArray[Any]] = self._session.run(None, feeds)
+        with nullcontext() if self.device == "cpu" else gpu_errors():
+            outputs: list[NDArray[Any]] = self._session.run(None, feeds)
         return outputs
 
     def buffer(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Buffer:
@@ -101,13 +103,9 @@ class Session:
             return HostBuffer(shape, dtype)
         return DeviceBuffer(onnxruntime(), shape, dtype)
 
-    def bind(
-        self,
-        inputs: Mapping[str, NDArray[Any] | Buffer],
-        outputs: Mapping[str, NDArray[Any] | Buffer],
-    ) -> Binding:
-        """Bind memory to the graph's names once, to be run many times."""
-        return Binding(self._session, self.device, inputs, outputs)
+    def binding(self) -> Binding:
+        """Return a binding of memory to the graph's names, to be run many times."""
+        return Binding(self._session, self.device)
 
     def placement(self) -> dict[str, int]:
         """Count the graph's nodes by the provider that runs them; empty where nobody can tell.

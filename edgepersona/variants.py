@@ -56,6 +56,11 @@ def variant_name(variant: Variant) -> str:
     return f"{variant.target}-{variant.precision}"
 
 
+def asked_target(target: str | None) -> str:
+    """Return what a caller asks for, or else the environment; empty for the best there is."""
+    return target or os.environ.get(VARIABLE, "")
+
+
 def candidates(bundle: Bundle, target: str | None = None) -> list[Variant]:
     """Return the bundle's variants to be tried, the best first.
 
@@ -64,7 +69,7 @@ def candidates(bundle: Bundle, target: str | None = None) -> list[Variant]:
 
     Raises BundleError where none is left.
     """
-    target = target or os.environ.get(VARIABLE, "")
+    target = asked_target(target)
     variants = bundle.generator.variants
     kept = [v for v in variants if target in ("", v.target, variant_name(v))]
     if not kept:

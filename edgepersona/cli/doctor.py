@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from edgepersona.cli.options import (
     open_store,
     read_key,
 )
-from edgepersona.cli.terminal import one_line, say, say_json
+from edgepersona.cli.terminal import note, one_line, say, say_json
 from edgepersona.errors import BundleError, EdgePersonaError
 
 if TYPE_CHECKING:
@@ -51,6 +52,11 @@ def register(commands: Commands) -> None:
     )
     add_profile_options(parser)
     add_bundle_option(parser)
+    parser.add_argument(
+        "--warm",
+        action="store_true",
+        help="build TensorRT's engines for this GPU, which takes minutes, and keep them",
+    )
     add_json_option(parser)
 
 
@@ -61,6 +67,8 @@ def _run(args: argparse.Namespace) -> int:
     _look(found, "native", _native)
     _look(found, "onnxruntime", _onnxruntime)
     _look(found, "bundle", lambda: _bundle(args, found, bundle))
+    if bundle and args.warm:
+        _warm(bundle[0], found)
     if bundle:
         _look(found, "plan", lambda: _plan(bundle[0], found))
     _look(found, "profile", lambda: _profile(args, found, bundle))
@@ -158,15 +166,46 @@ def _plan(bundle: Bundle, found: Findings) -> dict[str, Any]:
     return plan
 
 
+def _warm(bundle: Bundle, found: Findings) -> None:
+    """Build the engines that are not built yet; what fails is a problem: it was asked for."""
+    from edgepersona.variants import variant_name
+
+    variants = [v for v in bundle.generator.variants if v.target == "tensorrt"]
+    if not variants:
+        found.problems.append(
+            f"{bundle.path}: nothing to warm, this bundle has no variant for tensorrt: "
+            "export one with --target cpu,tensorrt"
+        )
+    for variant in variants:
+        name = variant_name(variant)
+        try:
+            _build(bundle, variant, name)
+        except EdgePersonaError as error:
+            found.problems.append(f"{name}: {one_line(error)}")
+
+
+def _build(bundle: Bundle, variant: Variant, name: str) -> None:
+    from edgepersona.portabledecoder import build_engines, engines
+
+    if engines(bundle, variant).is_warm():
+        note(f"{name}: the engines are built")
+        return
+    started = time.monotonic()
+    build_engines(bundle, variant, log=lambda part: note(f"{name}: building the {part} engine"))
+    note(f"{name}: built in {time.monotonic() - started:.0f} s")
+
+
 def _embedder_plan(bundle: Bundle) -> dict[str, Any]:
     from edgepersona.embedder import Embedder
+    from edgepersona.providers import PROVIDERS
 
-    spec = bundle.embedder
+    spec, embedder = bundle.embedder, Embedder(bundle)
     return {
         "model": spec.source,
-        "target": "cpu",
+        "target": next(t for t, provider in PROVIDERS.items() if provider == embedder.provider),
         "precision": spec.precision,
-        "provider": Embedder(bundle).provider,
+        "provider": embedder.provider,
+        **({"left_out": embedder.left_out} if embedder.left_out else {}),
     }
 
 

@@ -9,7 +9,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgepersona.cli.errors import InterruptedByUserError, UsageError
+from edgepersona.cli.errors import InterruptedByUserError, UsageError, usage
 from edgepersona.cli.options import add_command, add_json_option, utf8
 from edgepersona.cli.terminal import note, say, say_json
 from edgepersona.errors import ExportError
@@ -33,18 +33,26 @@ def register(commands: Commands) -> None:
     parser.add_argument("--preset", type=utf8, help="a tried pair of models, such as 'default'")
     parser.add_argument("--embedder", metavar="DIR_OR_ID", help="text encoder: folder or hub id")
     parser.add_argument("--llm", metavar="DIR_OR_ID_OR_GGUF", help="LLM: folder, hub id or GGUF")
-    parser.add_argument("--target", default="cpu", choices=["cpu"], help="where it will run")
+    parser.add_argument(
+        "--target",
+        type=utf8,
+        default="cpu",
+        metavar="T1,T2",
+        help="where it will run: cpu (default), cuda, tensorrt, or several of them",
+    )
     parser.add_argument(
         "--precision",
-        default="int8",
-        choices=["int8", "int4", "fp32"],
-        help="of the LLM (default: int8, near lossless)",
+        type=utf8,
+        default="",
+        metavar="P",
+        help="of the LLM: int8, int4, fp16 or fp32, for each target that knows it; or a target's "
+        "own, as in cpu=int8,cuda=int4 (default: int8 on the CPU, fp16 on a GPU)",
     )
     parser.add_argument(
         "--embedder-precision",
         default="int8",
         choices=["int8", "fp16", "fp32"],
-        help="of the embedder (default: int8)",
+        help="of the embedder (default: int8; fp16 runs on CUDA where that loads)",
     )
     parser.add_argument(
         "--keep",
@@ -78,16 +86,23 @@ def _run(args: argparse.Namespace) -> int:
         raise InterruptedByUserError(f"interrupted; {out} is as it was before") from None
     if args.json:
         checks = _checks(report) if report else []
-        say_json({"bundle": str(out), "kept": kept, "checks": checks})
+        not_run = list(report.not_run) if report else []
+        say_json({"bundle": str(out), "kept": kept, "checks": checks, "not_run": not_run})
     else:
         if report:
             say(report.table() + "\n")
+            for line in report.not_run:
+                say(line)
         say(f"bundle: {out}{' (kept as it is)' if kept else ''}")
     return 0
 
 
 def _export(args: argparse.Namespace, out: Path) -> tuple[bool, Report | None]:
     """Return whether the bundle that lay there was kept, and else what was measured."""
+    from edgepersona_export.targets import plan
+
+    with usage():
+        plan(args.target, args.precision)
     from edgepersona_export.pipeline import ExportOptions, export_bundle, kept_bundle
 
     embedder, llm = _models(args)

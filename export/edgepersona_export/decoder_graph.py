@@ -152,12 +152,19 @@ class _Graph(DecoderWriter):
             accuracy_level=4,
         )
 
+    def tail(self, x: str) -> str:
+        """Return the positions whose logits are wanted: none else is worth the largest matrix."""
+        end, axis = self.integers(np.iinfo(np.int64).max), self.integers(1)
+        return self.node("Slice", [x, "logits_from", end, axis])
+
     def finish(self) -> onnx.ModelProto:
         lengths = [
             info("seqlens_k", TensorProto.INT32, [1]),
             info("total_sequence_length", TensorProto.INT32, []),
+            info("logits_from", TensorProto.INT64, [1]),
         ]
-        return self.decoder(lengths, past="capacity", present="capacity", opset=21)
+        cache: list[str | int] = [1, self._model.kv_heads, "capacity", self._model.head_dim]
+        return self.decoder(lengths, past=cache, present=cache, opset=21)
 
     def _norm_heads(self, at: str, qkv: str, layer: Layer) -> list[str]:
         """Return queries, keys and values apart, each head of the first two normed."""

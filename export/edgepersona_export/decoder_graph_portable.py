@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx import TensorProto
+from onnx.helper import make_tensor_value_info as info
 
 from edgepersona_export.decoder_model import Array, DecoderModel, Layer, Rope
 from edgepersona_export.graph_writer import DecoderWriter
@@ -22,12 +24,13 @@ def build_portable(
 ) -> onnx.ModelProto:
     """Build the graph with weights and caches of ``dtype``, float32 or float16.
 
-    Inputs: ``inputs_embeds`` float32 (1, s, hidden); ``logits_from`` int64 (1,), the first of the
-    s positions whose logits are wanted; and for each layer ``past_key_values.i.key`` and
-    ``.value`` of ``dtype`` (1, kv_heads, past, head_dim), whose length says where the s begin.
+    Inputs: ``inputs_embeds`` float32 (1, s, hidden); ``logits_at`` int32 (wanted,), which of the s
+    positions want logits; and for each layer ``past_key_values.i.key`` and ``.value`` of ``dtype``
+    (1, past, kv_heads, head_dim), whose length says where the s begin.
 
-    Outputs: ``logits`` float32 (1, s - logits_from, vocab) and ``present.i.key``/``.value``, the
-    past with the s positions after it. Norms and softmax are computed in float32.
+    Outputs: ``logits`` float32 (1, wanted, vocab) and ``present.i.key``/``.value`` (1, s, kv_heads,
+    head_dim), the new positions alone: bound behind the past's memory they make it grow in place.
+    Norms and softmax are computed in float32.
     """
     graph = _Graph(model, dtype)
     hidden = "inputs_embeds"
@@ -54,7 +57,7 @@ class _Graph(DecoderWriter):
     def __init__(self, model: DecoderModel, dtype: type[np.floating[Any]]) -> None:
         super().__init__(model, dtype)
         self._masks: dict[int, str] = {}
-        past = self.node("Shape", ["past_key_values.0.key"], start=2, end=3)
+        past = self.node("Shape", ["past_key_values.0.key"], start=1, end=2)
         length = self.node("Shape", ["inputs_embeds"], start=1, end=2)
         self._past, self._total = past, self.node("Add", [past, length])
         self._ropes = [self._rope(i, rope) for i, rope in enumerate(model.ropes)]
@@ -83,8 +86,7 @@ class _Graph(DecoderWriter):
         q, k, v = (self._heads(part, n) for part, n in zip(parts, counts, strict=True))
         q = self._rotate(self._norm_heads(f"{at}.q_norm", q, layer.q_norm), layer.rope)
         k = self._rotate(self._norm_heads(f"{at}.k_norm", k, layer.k_norm), layer.rope)
-        k = self.node("Concat", [f"past_key_values.{i}.key", k], f"present.{i}.key", axis=2)
-        v = self.node("Concat", [f"past_key_values.{i}.value", v], f"present.{i}.value", axis=2)
+        k, v = self._grown(f"{i}.key", k), self._grown(f"{i}.value", v)
         return self.matmul(f"{at}.output", self._attend(q, k, v, layer.window), layer.output)
 
     def mlp(self, at: str, x: str, layer: Layer) -> str:
@@ -92,8 +94,19 @@ class _Graph(DecoderWriter):
         gate, up = self.nodes("Split", [both], [self.name(), self.name()], axis=-1, num_outputs=2)
         return self.matmul(f"{at}.down", self.node("Mul", [self._active(gate), up]), layer.down)
 
+    def tail(self, x: str) -> str:
+        """Return the positions whose logits are wanted."""
+        # Not a slice: what says where one starts is a shape to TensorRT, with limits of its own.
+        return self.node("Gather", [x, "logits_at"], axis=1)
+
     def finish(self) -> onnx.ModelProto:
-        return self.decoder([], past="past", present="total", opset=OPSET)
+        heads = [self._model.kv_heads, self._model.head_dim]
+        return self.decoder(
+            [info("logits_at", TensorProto.INT32, ["wanted"])],
+            past=[1, "past", *heads],
+            present=[1, "length", *heads],
+            opset=OPSET,
+        )
 
     def _norm(self, name: str, x: str, weight: Array) -> str:
         eps = self.number(self._model.norm_eps)
@@ -103,18 +116,22 @@ class _Graph(DecoderWriter):
         return self.node("Mul", [self.node("Div", [x, rms]), self.exact(weight, name)])
 
     def _heads(self, x: str, count: int) -> str:
-        """Return (1, heads, s, head_dim) of (1, s, heads · head_dim)."""
-        apart = self.node("Reshape", [x, self.integers(1, -1, count, self._model.head_dim)])
-        return self.node("Transpose", [apart], perm=[0, 2, 1, 3])
+        """Return (1, s, heads, head_dim) of (1, s, heads · head_dim)."""
+        return self.node("Reshape", [x, self.integers(1, -1, count, self._model.head_dim)])
+
+    def _grown(self, name: str, x: str) -> str:
+        """Return a cache and the new positions after it; these leave the graph as well."""
+        new = self.node("Identity", [x], f"present.{name}")
+        return self.node("Concat", [f"past_key_values.{name}", new], axis=1)
 
     def _norm_heads(self, name: str, x: str, weight: Array | None) -> str:
         return x if weight is None else self.norm(name, self.widened(x), weight)
 
     def _rope(self, i: int, rope: Rope) -> tuple[str, str]:
-        """Return the rows of the tables for the positions that are read now."""
+        """Return the rows of the tables for what is read now, to be spread over heads."""
         cos, sin = (
-            self.constant(rope.cos, f"rope_cos.{i}"),
-            self.constant(rope.sin, f"rope_sin.{i}"),
+            self.constant(rope.cos[:, None], f"rope_cos.{i}"),
+            self.constant(rope.sin[:, None], f"rope_sin.{i}"),
         )
         return self._cut(cos, self._past), self._cut(sin, self._past)
 
@@ -134,11 +151,11 @@ class _Graph(DecoderWriter):
         model = self._model
         scale = self.constant(np.array([model.attention_scale], np.float32))
         group = self.integers(1, model.kv_heads, model.heads // model.kv_heads, -1, model.head_dim)
-        q = self.node("Reshape", [self.node("Mul", [q, scale]), group])
-        k = self.node(
-            "Unsqueeze", [self.node("Transpose", [k], perm=[0, 1, 3, 2]), self.integers(2)]
-        )
-        v = self.node("Unsqueeze", [v, self.integers(2)])
+        q = self.node("Transpose", [self.node("Mul", [q, scale])], perm=[0, 2, 1, 3])
+        q = self.node("Reshape", [q, group])
+        k = self.node("Transpose", [k], perm=[0, 2, 3, 1])
+        v = self.node("Transpose", [v], perm=[0, 2, 1, 3])
+        k, v = (self.node("Unsqueeze", [x, self.integers(2)]) for x in (k, v))
         scores = self.soft_cap(self.widened(self.node("MatMul", [q, k])), model.attention_softcap)
         scores = self.node("Add", [scores, self._mask(window)])
         weights = self.narrowed(self.node("Softmax", [scores], axis=-1))

@@ -14,6 +14,7 @@ import onnx
 from edgepersona.errors import ExportError
 from edgepersona_export import architectures, native_file, native_weights
 from edgepersona_export.decoder_graph import build
+from edgepersona_export.decoder_graph_portable import build_portable
 from edgepersona_export.decoder_model import DecoderModel, read_model
 from edgepersona_export.gguf_blocks import read_blocks
 from edgepersona_export.gguf_config import complete
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 # Read when tqdm loads, which transformers does: its bars would run through our lines.
 os.environ.setdefault("TQDM_DISABLE", "1")
 
-SCHEMES: dict[str, Scheme | None] = {"fp32": None, "int4": Scheme(bits=4, block=32)}
+SCHEMES: dict[str, Scheme | None] = {"fp32": None, "fp16": None, "int4": Scheme(bits=4, block=32)}
 """Precision of a graph → how its weights are stored."""
 
 EMBEDDINGS = "embeddings.q8"
@@ -91,7 +92,7 @@ def write_variant(model: DecoderModel, stage: Path, target: str, precision: str)
         native_file.write_native(stage / folder, model, matrices)
         engine, names = "native", (native_file.INDEX, native_file.WEIGHTS)
     else:
-        write_graph(model, stage / folder, precision=precision)
+        write_graph(graph_of(model, target, precision), stage / folder)
         engine, names = "onnx", (GRAPH, f"{GRAPH}.data")
     return {
         "target": target,
@@ -102,11 +103,19 @@ def write_variant(model: DecoderModel, stage: Path, target: str, precision: str)
     }
 
 
-def write_graph(model: DecoderModel, out: Path, *, precision: str) -> None:
+def graph_of(model: DecoderModel, target: str, precision: str) -> onnx.ModelProto:
+    """Build the graph that a target runs: on a GPU whatever is no weight of few bits is float16."""
+    if target == "tensorrt":
+        return build_portable(model, dtype=np.float16)
+    dtype = np.float16 if target == "cuda" else np.float32
+    return build(model, scheme=SCHEMES[precision], dtype=dtype)
+
+
+def write_graph(graph: onnx.ModelProto, out: Path) -> None:
     """Write ``out``/model.onnx; its weights lie in model.onnx.data, which ONNX Runtime maps."""
     out.mkdir(parents=True)
     onnx.save_model(
-        build(model, scheme=SCHEMES[precision]),
+        graph,
         str(out / GRAPH),
         save_as_external_data=True,
         location=f"{GRAPH}.data",

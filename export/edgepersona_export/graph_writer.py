@@ -115,11 +115,6 @@ class DecoderWriter(GraphWriter):
         bounded = self.node("Tanh", [self.node("Div", [x, limit])])
         return self.node("Mul", [bounded, limit], output)
 
-    def tail(self, x: str) -> str:
-        """Return the positions whose logits are wanted: none else is worth the largest matrix."""
-        end, axis = self.integers(np.iinfo(np.int64).max), self.integers(1)
-        return self.node("Slice", [x, "logits_from", end, axis])
-
     def logits(self, normed: str) -> None:
         """Add the head."""
         cap = self._model.logits_softcap
@@ -128,20 +123,23 @@ class DecoderWriter(GraphWriter):
         self.soft_cap(self.widened(logits, last), cap, "logits")
 
     def decoder(
-        self, lengths: Sequence[onnx.ValueInfoProto], *, past: str, present: str, opset: int
+        self,
+        lengths: Sequence[onnx.ValueInfoProto],
+        *,
+        past: Sequence[str | int],
+        present: Sequence[str | int],
+        opset: int,
     ) -> onnx.ModelProto:
-        """Return the finished model; ``past`` and ``present`` name the lengths of its caches."""
+        """Return the finished model; ``past`` and ``present`` are the shapes of its caches."""
         model = self._model
         kv = [f"{i}.{part}" for i in range(len(model.layers)) for part in ("key", "value")]
 
-        def caches(prefix: str, length: str) -> list[onnx.ValueInfoProto]:
-            shape = [1, model.kv_heads, length, model.head_dim]
+        def caches(prefix: str, shape: Sequence[str | int]) -> list[onnx.ValueInfoProto]:
             return [info(f"{prefix}.{name}", self.kind, shape) for name in kv]
 
         inputs = [
             info("inputs_embeds", TensorProto.FLOAT, [1, "length", model.hidden]),
             *lengths,
-            info("logits_from", TensorProto.INT64, [1]),
             *caches("past_key_values", past),
         ]
         logits = info("logits", TensorProto.FLOAT, [1, "wanted", model.vocab])

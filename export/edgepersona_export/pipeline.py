@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import edgepersona
 from edgepersona.bundle import MANIFEST, Bundle, hash_file, write_manifest
-from edgepersona.errors import BundleError, ExportError
+from edgepersona.errors import BundleError, ExportError, InputError
 from edgepersona_export import generator as generators
-from edgepersona_export import targets, verify
+from edgepersona_export import verify
+from edgepersona_export.measure import measure
+from edgepersona_export.targets import EMBEDDER_PRECISIONS, Build, plan
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -37,14 +38,24 @@ class ExportOptions:
     embedder: str | Path
     llm: str | Path
     out: Path
-    precision: str = "int8"
+    precision: str = ""
+    """Of the LLM, as ``targets.plan`` reads it; empty for each target's default."""
     embedder_precision: Precision = "int8"
     target: str = "cpu"
+    """Or several, with commas between."""
 
     def __post_init__(self) -> None:
-        _one_of("target", self.target, ("cpu",))
-        _one_of("precision", self.precision, targets.PRECISIONS["cpu"])
-        _one_of("embedder precision", self.embedder_precision, tuple(verify.COSINE_BOUND))
+        plan(self.target, self.precision)
+        if self.embedder_precision not in EMBEDDER_PRECISIONS:
+            raise InputError(
+                f"embedder precision {self.embedder_precision!r} is not known; "
+                f"there are {', '.join(EMBEDDER_PRECISIONS)}"
+            )
+
+    @property
+    def builds(self) -> tuple[Build, ...]:
+        """The variants of the LLM to make."""
+        return plan(self.target, self.precision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +64,8 @@ class Report:
 
     bundle: Bundle
     checks: tuple[verify.Check, ...]
+    not_run: tuple[str, ...] = ()
+    """Variants that do not run here, each with what was checked in its place, and why."""
 
     def table(self) -> str:
         """Lay the checks out for a terminal."""
@@ -98,18 +111,18 @@ def export_bundle(
         }
         log(f"embedder: {options.embedder} → {options.embedder_precision}")
         manifest["embedder"] = _stage_embedder(embedder, stage, options)
-        log(f"generator: {options.llm} → {options.target} {options.precision}")
+        log(f"generator: {options.llm} → {', '.join(build.name for build in options.builds)}")
         model = generators.load_torch(llm)
         manifest["generator"] = _stage_generator(llm, model, stage, options)
         write_manifest(stage, manifest)
         log("verifying against torch")
-        checks = _verify(embedder, model, stage, options)
-        verify.require(checks)
-        manifest["verification"] = [asdict(check) | {"passed": check.passed} for check in checks]
+        found = measure(Bundle.open(stage), embedder, model)
+        verify.require(found.checks)
+        manifest["verification"] = [asdict(c) | {"passed": c.passed} for c in found.checks]
         _drop_infinities(manifest["verification"])
         write_manifest(stage, manifest)
         _publish(stage, out)
-    return Report(bundle=Bundle.open(out), checks=tuple(checks))
+    return Report(Bundle.open(out), found.checks, found.not_run)
 
 
 def _inputs(embedder: Path, llm: Path, options: ExportOptions) -> dict[str, Any]:
@@ -118,7 +131,7 @@ def _inputs(embedder: Path, llm: Path, options: ExportOptions) -> dict[str, Any]
         "recipe": RECIPE,
         "embedder": _hashes(embedder),
         "llm": _hashes(llm),
-        "precisions": [options.target, options.precision, options.embedder_precision],
+        "precisions": [*(build.name for build in options.builds), options.embedder_precision],
     }
 
 
@@ -155,7 +168,10 @@ def _stage_generator(
     tokens = write_tokenizer(source, stage / "generator")
     if not tokens.chat_template:
         raise ExportError(f"{source}: has no chat template; an instruction-tuned model is needed")
-    variant = generators.write_variant(read, stage, options.target, options.precision)
+    variants = [
+        generators.write_variant(read, stage, build.target, build.precision)
+        for build in options.builds
+    ]
     generators.write_embeddings(read, stage / "generator" / generators.EMBEDDINGS)
     return {
         "source": _label(source),
@@ -166,46 +182,8 @@ def _stage_generator(
         "bos_token": tokens.bos_token,
         "eos_token": tokens.eos_token,
         "stop_tokens": sorted(tokens.stop_ids),
-        "variants": [variant],
+        "variants": variants,
     }
-
-
-def _verify(
-    embedder: Path, model: PreTrainedModel, stage: Path, options: ExportOptions
-) -> list[verify.Check]:
-    """Measure what was staged through the runtime itself, as an application will use it."""
-    from edgepersona.decoder import log_probs
-    from edgepersona.embedder import Embedder
-    from edgepersona.generator import Generator
-    from edgepersona_export.embedder import reference_embeddings
-
-    bundle = Bundle.open(stage)
-    checks = verify.check_embedder(
-        Embedder(bundle).encode,
-        lambda texts: reference_embeddings(embedder, texts),
-        options.embedder_precision,
-    )
-    generator = Generator(bundle)
-    windows = [
-        generator.tokenizer.encode(text)[: verify.WINDOW_TOKENS] for text in verify.sample_texts()
-    ]
-    reference = {tuple(ids): _torch_log_probs(model, ids) for ids in windows}
-    checks += verify.check_generator(
-        lambda ids: log_probs(generator.decoder, ids),
-        lambda ids: reference[tuple(ids)],
-        windows,
-        options.precision,
-    )
-    return checks
-
-
-def _torch_log_probs(model: PreTrainedModel, ids: list[int]) -> NDArray[np.float32]:
-    import torch
-
-    with torch.inference_mode():
-        logits = model(torch.tensor([ids])).logits[0]
-        log_probs: NDArray[np.float32] = torch.log_softmax(logits.float(), dim=-1).numpy()
-    return log_probs
 
 
 def _check_destination(out: Path) -> None:
@@ -301,8 +279,3 @@ def _drop_infinities(checks: list[dict[str, Any]]) -> None:
     for check in checks:
         if not np.isfinite(check["bound"]):
             check["bound"] = None
-
-
-def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ExportError(f"{what} {value!r} is not known; expected one of {', '.join(known)}")

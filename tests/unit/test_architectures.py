@@ -45,8 +45,9 @@ class Fused:
         lengths = {
             "seqlens_k": np.array([self._length - 1], np.int32),
             "total_sequence_length": np.array(self._length, np.int32),
+            "logits_from": np.array([len(vectors) - wanted]),
         }
-        logits, *self._cache = _run(self._session, vectors, wanted, self._cache, lengths)
+        logits, *self._cache = _run(self._session, vectors, self._cache, lengths)
         return logits[0]
 
 
@@ -56,12 +57,15 @@ class Portable:
     build = staticmethod(decoder_graph_portable.build_portable)
 
     def __init__(self, session, model: DecoderModel, dtype: type = np.float32) -> None:
-        shape = (1, model.kv_heads, 0, model.head_dim)
+        shape = (1, 0, model.kv_heads, model.head_dim)
         self._session = session
         self._cache = [np.empty(shape, dtype) for _ in range(2 * len(model.layers))]
 
     def extend(self, vectors: np.ndarray, wanted: int) -> np.ndarray:
-        logits, *self._cache = _run(self._session, vectors, wanted, self._cache, {})
+        at = np.arange(len(vectors) - wanted, len(vectors), dtype=np.int32)
+        logits, *new = _run(self._session, vectors, self._cache, {"logits_at": at})
+        grown = zip(self._cache, new, strict=True)
+        self._cache = [np.concatenate(parts, axis=1) for parts in grown]
         return logits[0]
 
 
@@ -73,11 +77,10 @@ def _session(graph):
     )
 
 
-def _run(session, vectors, wanted, cache, lengths) -> list[np.ndarray]:
+def _run(session, vectors, cache, lengths) -> list[np.ndarray]:
     names = [i.name for i in session.get_inputs() if i.name.startswith("past")]
     feeds = dict(zip(names, cache, strict=True)) | lengths
     feeds["inputs_embeds"] = vectors[None]
-    feeds["logits_from"] = np.array([len(vectors) - wanted])
     return session.run(None, feeds)
 
 

@@ -1,4 +1,4 @@
-"""An exported embedder gives torch's vectors: nearly exactly in fp32, closely in int8."""
+"""An exported embedder gives torch's vectors: nearly exactly in floats, closely in int8."""
 
 from __future__ import annotations
 
@@ -93,6 +93,14 @@ def test_fp32_gives_torch_vectors_in_a_padded_batch(source: Path, tmp_path: Path
 def test_int8_is_close_to_torch(source: Path, tmp_path: Path) -> None:
     info = export_embedder(source, tmp_path, precision="int8")
     assert _cosines(tmp_path, info, source, SAMPLES).min() > 0.98
+
+
+def test_fp16_keeps_torch_vectors_in_half_the_size(source: Path, tmp_path: Path) -> None:
+    info = export_embedder(source, tmp_path / "half", precision="fp16")
+    assert _cosines(tmp_path / "half", info, source, SAMPLES).min() > 0.9999
+    export_embedder(source, tmp_path / "whole", precision="fp32")
+    half, whole = ((tmp_path / n / "model.onnx").stat().st_size for n in ("half", "whole"))
+    assert half < 0.6 * whole
 
 
 def test_int8_vector_depends_on_its_text_alone(source: Path, tmp_path: Path) -> None:
@@ -198,7 +206,8 @@ def test_rounded_weights_cannot_saturate_16_bit_sums(k: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("precision", "mean", "least"), [("fp32", 0.99999, 0.9999), ("int8", 0.995, 0.98)]
+    ("precision", "mean", "least"),
+    [("fp32", 0.99999, 0.9999), ("fp16", 0.9999, 0.9999), ("int8", 0.995, 0.98)],
 )
 def test_minilm_agrees_with_torch(
     tmp_path: Path, precision: Precision, mean: float, least: float

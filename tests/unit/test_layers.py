@@ -18,7 +18,15 @@ LAYERS = [
     {"profile"},
     {"strategies"},
     {"embedder", "generator", "index", "ngrams", "heads", "store"},
-    {"decoder", "nativedecoder", "onnxdecoder", "drafting", "prefixes", "layout"},
+    {
+        "decoder",
+        "nativedecoder",
+        "onnxdecoder",
+        "portabledecoder",
+        "drafting",
+        "prefixes",
+        "layout",
+    },
     {"linker", "connection", "removals"},
     {
         *("fulltext", "graphtable", "headtable", "metatable", "recordtable", "tokentable"),

@@ -110,7 +110,8 @@ def test_a_bound_graph_reads_what_its_memory_holds_at_each_run(doubling, pretend
     session = Session(doubling, target=target)
     x, y = np.zeros(3, np.float32), np.zeros(3, np.float32)
     state = session.buffer((3,), session.dtype("past"))
-    binding = session.bind({"x": x, "past": state}, {"y": y, "present": state})
+    binding = session.binding()
+    binding.bind({"x": x, "past": state}, {"y": y, "present": state})
     for value in (1, 2):
         x[:] = value
         binding.run()
@@ -121,10 +122,21 @@ def test_a_bound_graph_reads_what_its_memory_holds_at_each_run(doubling, pretend
     assert state.read().tolist() == [7, 8, 9]
 
 
+def test_a_gpu_without_memory_is_an_error_of_ours(doubling, pretend):
+    ort = pretend()
+    session = Session(doubling, target="cuda")
+    binding = session.binding()
+    with pytest.raises(EdgePersonaError, match=r"the GPU gave up.*--target cpu"):
+        binding.run()  # nothing is bound
+    ort.OrtValue = None
+    with pytest.raises(EdgePersonaError, match="the GPU gave up"):
+        session.buffer((3,), np.dtype(np.float32))
+
+
 def test_an_array_with_gaps_cannot_be_bound(doubling):
     session = Session(doubling)
     with pytest.raises(ValueError, match="x: only a contiguous array"):
-        session.bind({"x": np.zeros((3, 2), np.float32)[:, 0]}, {})
+        session.binding().bind({"x": np.zeros((3, 2), np.float32)[:, 0]}, {})
 
 
 def test_a_file_that_is_no_graph_is_a_damaged_bundle_whatever_the_target(tmp_path, pretend):

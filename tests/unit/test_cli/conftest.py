@@ -89,6 +89,8 @@ class EchoStream:
 class EchoGenerator:
     """Keeps what it was asked, so that a test can look at it."""
 
+    prefixes = None
+
     def __init__(self) -> None:
         self.prompts: list[Prompt] = []
         self.params: list[SamplingParams] = []
@@ -96,7 +98,9 @@ class EchoGenerator:
         self.choice = CHOICE
         self.target: str | None = None
 
-    def stream(self, prompt: Prompt, params: SamplingParams, *, strategy: str) -> EchoStream:
+    def stream(
+        self, prompt: Prompt, params: SamplingParams, *, strategy: str, **beside: object
+    ) -> EchoStream:
         self.prompts.append(prompt)
         self.params.append(params)
         stream = EchoStream(prompt, params, strategy)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 import edgepersona.decoder
+from edgepersona import portabledecoder
 from edgepersona.bundle import write_manifest
 from edgepersona.errors import EdgePersonaError
 from edgepersona.store import Store
@@ -106,6 +107,41 @@ def test_doctor_says_of_every_variant_whether_it_runs_here(run, bundle, monkeypa
         },
     }
     assert not any("GPU" in problem for problem in found["problems"])
+
+
+def _with_tensorrt(bundle):
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    (cpu,) = manifest["generator"]["variants"]
+    variants = [cpu, {**cpu, "target": "tensorrt", "precision": "fp16"}]
+    write_manifest(bundle, {"embedder": EMBEDDER, "generator": {**GENERATOR, "variants": variants}})
+
+
+def test_warming_builds_what_is_not_built_yet_and_says_so(run, bundle, monkeypatch):
+    _with_tensorrt(bundle)
+    built = []
+
+    def build(bundle, variant, *, log):
+        log("prompt")
+        built.append(variant.target)
+
+    cache = SimpleNamespace(is_warm=lambda: bool(built))
+    monkeypatch.setattr(portabledecoder, "engines", lambda bundle, variant: cache)
+    monkeypatch.setattr(portabledecoder, "build_engines", build)
+    err = run("doctor", "--json", "--warm").err
+    assert err == "tensorrt-fp16: building the prompt engine\ntensorrt-fp16: built in 0 s\n"
+    assert run("doctor", "--json", "--warm").err == "tensorrt-fp16: the engines are built\n"
+    assert built == ["tensorrt"]
+
+
+def test_what_cannot_be_warmed_is_a_problem(run, bundle, monkeypatch):
+    assert any("nothing to warm" in p for p in run("doctor", "--json", "--warm").json["problems"])
+    _with_tensorrt(bundle)
+
+    def none(bundle, variant):
+        raise EdgePersonaError("no NVIDIA GPU")
+
+    monkeypatch.setattr(portabledecoder, "engines", none)
+    assert "tensorrt-fp16: no NVIDIA GPU" in run("doctor", "--json", "--warm").json["problems"]
 
 
 @pytest.mark.parametrize(

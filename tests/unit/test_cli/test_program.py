@@ -54,6 +54,8 @@ def test_every_command_helps_with_an_example(run, command):
         ["export", "--llm", "here"],
         ["export", "--preset", "default", "--llm", "here"],
         ["export", "--preset", "default", "--precision", "int3"],
+        ["export", "--preset", "default", "--target", "cpu,tpu"],
+        ["export", "--preset", "default", "--target", "cuda", "--precision", "int8"],
     ],
 )
 def test_wrong_usage_ends_with_2_and_says_why(run, argv):
