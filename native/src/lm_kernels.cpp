@@ -6,6 +6,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
 namespace edgepersona {
@@ -37,8 +39,11 @@ bool processor_has(const LmKernels* set) {
                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
     }
     return avx2 && (set != avxvnni_lm_kernels() || has_avx_vnni());
+#elif defined(__aarch64__) && defined(__linux__)
+    constexpr unsigned long kDotProducts = 1UL << 20;  // HWCAP_ASIMDDP
+    return set != neon_lm_kernels() || (getauxval(AT_HWCAP) & kDotProducts) != 0;
 #else
-    return true;
+    return true;  // every Mac on Arm has them
 #endif
 }
 
@@ -56,7 +61,7 @@ const LmKernels& choose() {
 std::vector<const LmKernels*> usable_lm_kernels() {
     std::vector<const LmKernels*> usable;
     for (const LmKernels* set : {avx512_lm_kernels(), avxvnni_lm_kernels(), avx2_lm_kernels(),
-                                 baseline_lm_kernels()}) {
+                                 neon_lm_kernels(), baseline_lm_kernels()}) {
         if (processor_has(set)) usable.push_back(set);
     }
     return usable;

@@ -1,5 +1,5 @@
-// A language model's kernels for any processor, Arm's NEON included: plain loops over a few lanes
-// that compilers turn into that processor's own instructions.
+// A language model's kernels for any processor: plain loops over a few lanes, which compilers turn
+// into what that processor has.
 #include <algorithm>
 #include <cmath>
 #include <cstring>

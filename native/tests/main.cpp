@@ -1,8 +1,23 @@
+// Runs all tests, or those whose names contain one of the arguments.
+#include <cstring>
+
 #include "check.h"
 
-int main() {
+namespace {
+
+bool wanted(const char* name, int count, char** parts) {
+    for (int i = 1; i < count; ++i) {
+        if (std::strstr(name, parts[i]) != nullptr) return true;
+    }
+    return count == 1;
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
     int passed = 0, failed = 0;
     for (const auto& test : check::tests()) {
+        if (!wanted(test.name, count, arguments)) continue;
         try {
             test.body();
             ++passed;

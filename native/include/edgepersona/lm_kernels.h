@@ -71,6 +71,7 @@ std::vector<const LmKernels*> usable_lm_kernels();
 const LmKernels* avx512_lm_kernels();   // with VNNI
 const LmKernels* avxvnni_lm_kernels();  // AVX2 with VNNI
 const LmKernels* avx2_lm_kernels();
+const LmKernels* neon_lm_kernels();     // with dot products of bytes
 const LmKernels* baseline_lm_kernels();
 
 }  // namespace edgepersona
