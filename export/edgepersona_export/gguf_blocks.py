@@ -62,6 +62,18 @@ def read_blocks(file: Path, config: PretrainedConfig) -> dict[str, Quantised]:
     return {name: matrix for name, matrix in found.items() if matrix is not None}
 
 
+def is_in_4_bits(file: Path) -> bool:
+    """Tell whether all matrices of a GGUF file's layers are in blocks of 4 bits like ours."""
+    from gguf import GGUFReader
+
+    kinds = {
+        tensor.tensor_type.name
+        for tensor in GGUFReader(file).tensors
+        if tensor.name.startswith("blk.") and len(tensor.shape) == 2
+    }
+    return bool(kinds) and kinds <= {"Q4_0", "Q4_1"}
+
+
 def _unpermuted(rows: NDArray[np.uint8], heads: int) -> NDArray[np.uint8]:
     """Undo llama.cpp's order of a head's rows, which pairs those that rotate together."""
     pairs = rows.reshape(heads, -1, 2, rows.shape[-1])

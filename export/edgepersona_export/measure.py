@@ -35,11 +35,14 @@ class Measured:
     not_run: tuple[str, ...]
 
 
-def measure(bundle: Bundle, embedder: Path, model: PreTrainedModel) -> Measured:
+def measure(
+    bundle: Bundle, embedder: Path, model: PreTrainedModel, *, keeps_blocks: bool = False
+) -> Measured:
     """Hold a bundle's embedder and every variant of its generator against torch.
 
     A variant whose provider does not load here has its own graph run on the CPU instead: what it
-    computes is checked, what a GPU's kernels make of it is not.
+    computes is checked, what a GPU's kernels make of it is not. ``keeps_blocks``: blocks of 4 bits
+    are those that torch was given.
     """
     from edgepersona_export.embedder import reference_embeddings
 
@@ -61,10 +64,15 @@ def measure(bundle: Bundle, embedder: Path, model: PreTrainedModel) -> Measured:
             partial(log_probs, decoder),
             lambda ids: reference[tuple(ids)],
             windows,
-            variant.precision,
+            _bounds(variant, keeps_blocks),
             label=f"{name} (not run here: its graph on the CPU)" if reason else name,
         )
     return Measured(tuple(checks), tuple(not_run))
+
+
+def _bounds(variant: Variant, keeps_blocks: bool) -> str:
+    is_kept = keeps_blocks and variant.engine == "native" and variant.precision == "int4"
+    return verify.KEPT if is_kept else variant.precision
 
 
 def _open(bundle: Bundle, variant: Variant) -> tuple[Decoder, str]:

@@ -19,6 +19,7 @@ from edgepersona.bundle import MANIFEST, Bundle, hash_file, write_manifest
 from edgepersona.errors import BundleError, ExportError, InputError
 from edgepersona_export import generator as generators
 from edgepersona_export import verify
+from edgepersona_export.gguf_blocks import is_in_4_bits
 from edgepersona_export.measure import measure
 from edgepersona_export.targets import EMBEDDER_PRECISIONS, Build, plan
 
@@ -52,10 +53,14 @@ class ExportOptions:
                 f"there are {', '.join(EMBEDDER_PRECISIONS)}"
             )
 
-    @property
-    def builds(self) -> tuple[Build, ...]:
-        """The variants of the LLM to make."""
-        return plan(self.target, self.precision)
+    def builds(self, llm: Path) -> tuple[Build, ...]:
+        """Return the variants to make of the LLM that lies at ``llm``.
+
+        For a processor int8, but of a file that is in 4 bits already: it is kept exactly, and twice
+        the bits would be twice the reading for nothing.
+        """
+        defaults = {"cpu": "int4"} if _keeps_blocks(llm) else {}
+        return plan(self.target, self.precision, defaults=defaults)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +116,12 @@ def export_bundle(
         }
         log(f"embedder: {options.embedder} → {options.embedder_precision}")
         manifest["embedder"] = _stage_embedder(embedder, stage, options)
-        log(f"generator: {options.llm} → {', '.join(build.name for build in options.builds)}")
+        log(f"generator: {options.llm} → {', '.join(build.name for build in options.builds(llm))}")
         model = generators.load_torch(llm)
         manifest["generator"] = _stage_generator(llm, model, stage, options)
         write_manifest(stage, manifest)
         log("verifying against torch")
-        found = measure(Bundle.open(stage), embedder, model)
+        found = measure(Bundle.open(stage), embedder, model, keeps_blocks=_keeps_blocks(llm))
         verify.require(found.checks)
         manifest["verification"] = [asdict(c) | {"passed": c.passed} for c in found.checks]
         _drop_infinities(manifest["verification"])
@@ -125,13 +130,17 @@ def export_bundle(
     return Report(Bundle.open(out), found.checks, found.not_run)
 
 
+def _keeps_blocks(llm: Path) -> bool:
+    return llm.suffix == ".gguf" and is_in_4_bits(llm)
+
+
 def _inputs(embedder: Path, llm: Path, options: ExportOptions) -> dict[str, Any]:
     """Say what a bundle is made from, and how: a change of either asks for a new one."""
     return {
         "recipe": RECIPE,
         "embedder": _hashes(embedder),
         "llm": _hashes(llm),
-        "precisions": [*(build.name for build in options.builds), options.embedder_precision],
+        "precisions": [*(build.name for build in options.builds(llm)), options.embedder_precision],
     }
 
 
@@ -170,7 +179,7 @@ def _stage_generator(
         raise ExportError(f"{source}: has no chat template; an instruction-tuned model is needed")
     variants = [
         generators.write_variant(read, stage, build.target, build.precision)
-        for build in options.builds
+        for build in options.builds(source)
     ]
     generators.write_embeddings(read, stage / "generator" / generators.EMBEDDINGS)
     return {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from edgepersona.errors import InputError
 
@@ -30,12 +31,15 @@ class Build:
         return f"{self.target}-{self.precision}"
 
 
-def plan(targets: str, precisions: str = "") -> tuple[Build, ...]:
+def plan(
+    targets: str, precisions: str = "", *, defaults: Mapping[str, str] = MappingProxyType({})
+) -> tuple[Build, ...]:
     """Return the variants to make, in the order in which they were asked for.
 
     ``targets``: names with commas between (``cpu,cuda``). ``precisions``: one for all targets that
     know it (``int4``), or a target's own (``cuda=int4``); commas between several, and a target
-    that is named twice gets a variant of each. A target that is left without one gets its default.
+    that is named twice gets a variant of each. A target that is left without one gets its default,
+    which is that of ``defaults`` where it has one.
 
     Raises InputError that names what is possible.
     """
@@ -61,7 +65,7 @@ def plan(targets: str, precisions: str = "") -> tuple[Build, ...]:
     return tuple(
         Build(target, precision)
         for target, named in chosen.items()
-        for precision in named or PRECISIONS[target][:1]
+        for precision in named or (defaults.get(target, PRECISIONS[target][0]),)
     )
 
 

@@ -48,3 +48,9 @@ def test_a_target_may_have_a_precision_of_its_own_and_more_than_one() -> None:
 def test_what_cannot_be_made_names_what_can(targets: str, precisions: str, told: str) -> None:
     with pytest.raises(InputError, match=told):
         plan(targets, precisions)
+
+
+def test_a_callers_default_stands_where_no_precision_is_named() -> None:
+    defaults = {"cpu": "int4"}
+    assert [b.name for b in plan("cpu,cuda", defaults=defaults)] == ["cpu-int4", "cuda-fp16"]
+    assert [b.name for b in plan("cpu", "int8", defaults=defaults)] == ["cpu-int8"]

