@@ -5,8 +5,9 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from edgepersona.passcosts import PassCosts
 from edgepersona.prefixes import LEAST_HEAD, PrefixCache, SavedHeads
 from edgepersona.prompt import Prompt, SoftSegment
 from edgepersona.sampling import Sampler, SamplingParams
+from edgepersona.structured import Form, Schemas
 from edgepersona.text import ChatTemplate, StopStrings, TextStream, Tokenizer
 from edgepersona.variants import Choice
 
@@ -112,6 +114,9 @@ class Generator:
         self.decoder = decoder
         self.context = min(max_context, self.decoder.context)
         self.costs = PassCosts()
+        self._schemas = Schemas(
+            bundle.file(spec.tokenizer), vocab=decoder.vocab, stop_tokens=spec.stop_tokens
+        )
         self.prefixes = PrefixCache(decoder, self.hash, size_bytes=cache_bytes)
 
     def stream(
@@ -119,24 +124,32 @@ class Generator:
         prompt: Prompt,
         params: SamplingParams | None = None,
         *,
+        schema: Mapping[str, Any] | None = None,
         strategy: str = "",
         continuations: Continuations | None = None,
         heads: SavedHeads | None = None,
     ) -> Stream:
         """Start an answer; text comes out of the returned Stream as it is made.
 
+        With a JSON ``schema`` the answer is JSON that fits it, unless it ends for another reason
+        than ``stop``.
+
         Tokens are drafted from the prompt, the answer itself and ``continuations``, unless
         ``params.drafts`` is off: the same answer, sooner. ``heads`` keep what prompts begin with
-        between runs. Raises InputError where the user's own words do not fit the context.
+        between runs. Raises InputError where the user's own words do not fit the context, or where
+        the schema cannot be followed.
         """
         params = params or SamplingParams()
+        if schema is not None and params.stop:
+            raise InputError("stop texts would cut JSON anywhere: give a schema, or them")
+        form = None if schema is None else self._schemas.form(schema)
         for segment in prompt.segments:
             if isinstance(segment, SoftSegment):
                 _check_vectors(segment.vectors, self.decoder.hidden)
         # A prompt is worth more than a long answer: the answer is promised a quarter at most.
         promised = min(params.max_new_tokens, self.context // 4)
         layout = lay_out(prompt, self.tokenizer, self._template, max_tokens=self.context - promised)
-        return Stream(self, layout, params, strategy, continuations, heads)
+        return Stream(self, layout, params, strategy, form, continuations, heads)
 
 
 class Stream:
@@ -151,6 +164,7 @@ class Stream:
         layout: Layout,
         params: SamplingParams,
         strategy: str,
+        form: Form | None,
         continuations: Continuations | None,
         heads: SavedHeads | None,
     ) -> None:
@@ -161,6 +175,7 @@ class Stream:
         self._params = replace(params, seed=seed)
         self._seed = seed
         self._strategy = strategy
+        self._form = form
         self._continuations = continuations
         self._heads = heads
         self._positions = layout.positions
@@ -183,7 +198,7 @@ class Stream:
         return self._result
 
     def _run(self) -> Iterator[str]:
-        params, generator = self._params, self._generator
+        params, generator, form = self._params, self._generator, self._form
         prompt_tokens, ids = self.layout.token_count, self.layout.token_ids
         limit = min(params.max_new_tokens, generator.context - prompt_tokens)
         sampler = Sampler(params, ids)
@@ -206,10 +221,13 @@ class Stream:
             limit=limit,
             costs=generator.costs,
             enabled=params.drafts,
+            restraint=form,
             continuations=self._continuations,
         )
         try:
             while logits is not None and not self._cancelled.is_set():
+                if form:
+                    form.restrict(logits)
                 token = sampler.sample(logits)
                 last = time.perf_counter()
                 if not tokens:
@@ -218,10 +236,12 @@ class Stream:
                 if token in generator.stop_tokens:
                     reason = "stop"
                     break
+                if form:
+                    form.take(token)
                 if piece := stops.add(text.add(token)):
                     given.append(piece)
                     yield piece
-                if stops.found:
+                if stops.found or (form and form.is_whole):
                     reason = "stop"
                     break
                 if len(tokens) == limit:

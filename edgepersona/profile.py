@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from edgepersona.store import Store
 from edgepersona.strategies import find as find_strategy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from numpy.typing import NDArray
@@ -216,12 +216,19 @@ class Profile:
         return self._loaded_index().search(query, vector, k, filter)
 
     def stream(
-        self, task: Task, *, strategy: str = "rag", params: SamplingParams | None = None
+        self,
+        task: Task,
+        *,
+        strategy: str = "rag",
+        params: SamplingParams | None = None,
+        schema: Mapping[str, Any] | None = None,
     ) -> Stream:
         """Start an answer to ``task``; iterate over what is returned for the text as it is made.
 
-        Raises InputError for a strategy that is not known, or where the task's own words do not
-        fit the model's context.
+        With a JSON ``schema`` the answer is JSON that fits it; where its ``finish_reason`` is
+        another than ``stop``, it was cut. Raises InputError for a strategy that is not known,
+        a schema that cannot be followed, or where the task's own words do not fit the model's
+        context.
         """
         write = find_strategy(strategy)
         self._generator.begin()  # beside the embedder and the search: each takes as long
@@ -232,16 +239,22 @@ class Profile:
         return generator.stream(
             prompt,
             params,
+            schema=schema,
             strategy=strategy,
             heads=heads,
             continuations=self._continuations("title" if task.kind == "title" else "text"),
         )
 
     def generate(
-        self, task: Task, *, strategy: str = "rag", params: SamplingParams | None = None
+        self,
+        task: Task,
+        *,
+        strategy: str = "rag",
+        params: SamplingParams | None = None,
+        schema: Mapping[str, Any] | None = None,
     ) -> Generation:
-        """Return the whole answer to ``task``, with what it was made from."""
-        stream = self.stream(task, strategy=strategy, params=params)
+        """Return the whole answer to ``task``, with what it was made from; see ``stream``."""
+        stream = self.stream(task, strategy=strategy, params=params, schema=schema)
         for _ in stream:
             pass
         return stream.result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgepersona.cli.asking import (
@@ -14,6 +15,7 @@ from edgepersona.cli.asking import (
     chosen_params,
     footer,
     measured,
+    read_schema,
     show_answer,
     tell_choice,
 )
@@ -37,8 +39,6 @@ if TYPE_CHECKING:
 
     from edgepersona.cli.options import Commands
     from edgepersona.generator import Generation, Stream
-    from edgepersona.profile import Profile
-    from edgepersona.sampling import SamplingParams
 
 
 def register(commands: Commands) -> None:
@@ -70,6 +70,12 @@ def register(commands: Commands) -> None:
         "--instruction", type=utf8, metavar="TEXT", help="what to do with QUESTION, in words"
     )
     parser.add_argument(
+        "--schema",
+        type=Path,
+        metavar="FILE",
+        help="answer with JSON that fits this JSON schema (needs the extra 'schema')",
+    )
+    parser.add_argument(
         "--show-prompt", action="store_true", help="write what the model reads to stderr"
     )
     add_answer_options(parser)
@@ -83,6 +89,9 @@ def _run(args: argparse.Namespace) -> int:
     names = [args.strategy or "rag"] if args.compare is None else args.compare.split(",")
     check_strategies(names)
     params = chosen_params(args)
+    schema = None if args.schema is None else read_schema(args.schema)
+    if schema is not None and params.stop:
+        raise UsageError("--stop would cut JSON anywhere: give --schema, or --stop")
     if args.instruction == "":
         raise UsageError("--instruction is empty")
     if len(names) > 1 and params.seed is None:  # otherwise chance would be compared as well
@@ -93,7 +102,8 @@ def _run(args: argparse.Namespace) -> int:
     found: list[dict[str, object]] = []
     with open_profile(args) as profile:
         for name in names:
-            answer, shown = _answer(profile, task, name, params, args, is_first=not found)
+            stream = profile.stream(task, strategy=name, params=params, schema=schema)
+            answer, shown = _answer(stream, name, args, is_first=not found)
             found.append(shown)
             if answer.finish_reason == "cancelled":
                 break
@@ -105,15 +115,8 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _answer(
-    profile: Profile,
-    task: Task,
-    name: str,
-    params: SamplingParams,
-    args: argparse.Namespace,
-    *,
-    is_first: bool,
+    stream: Stream, name: str, args: argparse.Namespace, *, is_first: bool
 ) -> tuple[Generation, dict[str, object]]:
-    stream = profile.stream(task, strategy=name, params=params)
     if is_first:
         tell_choice(stream)
     prompt = _prompt_text(stream, args) if args.show_prompt else ""

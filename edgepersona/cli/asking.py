@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 from contextlib import contextmanager
@@ -9,12 +10,14 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from edgepersona.cli.errors import UsageError, usage
-from edgepersona.cli.options import utf8
+from edgepersona.cli.options import decoded, utf8
 from edgepersona.cli.terminal import note, one_line, stream_out
+from edgepersona.errors import InputError
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
+    from pathlib import Path
 
     from edgepersona.generator import Generation, Stream
     from edgepersona.sampling import SamplingParams
@@ -28,6 +31,8 @@ _NUMBERS: tuple[tuple[str, type, str], ...] = (
     ("repetition-penalty", float, "above 1: less of what was said before"),
     ("seed", int, "the same seed draws the same answer"),
 )
+
+_MAX_SCHEMA_BYTES = 1 << 20
 
 
 def add_answer_options(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +59,26 @@ def chosen_params(args: argparse.Namespace) -> SamplingParams:
     }
     with usage():
         return SamplingParams(**given, stop=tuple(args.stop or ()))
+
+
+def read_schema(file: Path) -> dict[str, Any]:
+    """Return the JSON schema in ``file``; InputError where it holds no JSON object."""
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(_MAX_SCHEMA_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{file}: the schema cannot be read: {error.strerror}") from None
+    if len(data) > _MAX_SCHEMA_BYTES:
+        raise InputError(f"{file}: longer than {_MAX_SCHEMA_BYTES:,} bytes, this is no schema")
+    try:
+        schema = json.loads(decoded(data, str(file)))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{file}: is no JSON: {error}") from None
+    if not isinstance(schema, dict):
+        raise InputError(f"{file}: holds {type(schema).__name__}, expected a JSON object")
+    return schema
 
 
 def check_strategies(names: list[str]) -> None:

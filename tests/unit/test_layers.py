@@ -33,7 +33,10 @@ LAYERS = [
         *("vectortable", "database"),
     },
     {"variants", "engines", "embeddings"},
-    {"runtime", "text", "bundle", "manifest", "sampling", "prompt", "repeats", "passcosts"},
+    {
+        *("runtime", "text", "bundle", "manifest", "sampling", "prompt"),
+        *("repeats", "passcosts", "structured"),
+    },
     {"memory", "providers", "gpu"},
     {"records", "errors", "once", "_native", "_sampling"},
 ]

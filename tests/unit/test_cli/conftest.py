@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -89,19 +90,20 @@ class EchoStream:
 class EchoGenerator:
     """Keeps what it was asked, so that a test can look at it."""
 
-    prefixes = None
-
     def __init__(self) -> None:
         self.prompts: list[Prompt] = []
         self.params: list[SamplingParams] = []
         self.interrupt_after: int | None = None
         self.choice = CHOICE
         self.target: str | None = None
+        self.schemas: list[Any] = []
+        self.prefixes = SimpleNamespace(clear=list)
 
     def stream(
-        self, prompt: Prompt, params: SamplingParams, *, strategy: str, **beside: object
+        self, prompt: Prompt, params: SamplingParams, *, strategy: str, schema: Any, **rest: object
     ) -> EchoStream:
         self.prompts.append(prompt)
+        self.schemas.append(schema)
         self.params.append(params)
         stream = EchoStream(prompt, params, strategy)
         stream.interrupt_after = self.interrupt_after

@@ -66,6 +66,36 @@ def test_ask_passes_the_sampling_on(run, generator):
     assert params.seed is None
 
 
+def test_ask_hands_the_schema_of_a_file_over(run, generator, tmp_path):
+    file = tmp_path / "schema.json"
+    file.write_text('\ufeff{"type": "object"}')
+    assert run("ask", "x", "--schema", file).status == 0
+    run("ask", "x")
+    assert generator.schemas == [{"type": "object"}, None]
+    assert run("ask", "x", "--schema", file, "--stop", "a").status == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"{", "is no JSON: Expecting"),
+        (b"[" * 100_000, "is no JSON"),
+        (b"[]", "holds list, expected a JSON object"),
+        (b"\xff", "is not UTF-8"),
+        (b" " * ((1 << 20) + 1), "this is no schema"),
+        (None, "cannot be read: No such file"),
+    ],
+)
+def test_a_file_without_a_schema_is_refused(run, tmp_path, data, why):
+    file = tmp_path / "schema.json"
+    if data is not None:
+        file.write_bytes(data)
+    ended = run("ask", "x", "--schema", file)
+    assert ended.status == 1
+    assert f"{file}" in ended.error
+    assert why in ended.error
+
+
 @pytest.mark.parametrize(
     ("argv", "said"),
     [(["--task", "title"], "Write the title"), (["--instruction", "Shout."], "Shout.")],
