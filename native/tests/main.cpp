@@ -1,13 +1,14 @@
-// Runs all tests, or those whose names contain one of the arguments.
+// Runs all tests, or those whose names or files contain one of the arguments.
 #include <cstring>
 
 #include "check.h"
 
 namespace {
 
-bool wanted(const char* name, int count, char** parts) {
+bool wanted(const check::Test& test, int count, char** parts) {
     for (int i = 1; i < count; ++i) {
-        if (std::strstr(name, parts[i]) != nullptr) return true;
+        if (std::strstr(test.name, parts[i]) != nullptr) return true;
+        if (std::strstr(test.file, parts[i]) != nullptr) return true;
     }
     return count == 1;
 }
@@ -17,7 +18,7 @@ bool wanted(const char* name, int count, char** parts) {
 int main(int count, char** arguments) {
     int passed = 0, failed = 0;
     for (const auto& test : check::tests()) {
-        if (!wanted(test.name, count, arguments)) continue;
+        if (!wanted(test, count, arguments)) continue;
         try {
             test.body();
             ++passed;
