@@ -34,3 +34,11 @@ class Embeddings:
         vectors: NDArray[np.float32] = self._codes[rows].astype(np.float32)
         vectors *= self._scales[rows]
         return vectors.reshape(len(rows), -1)[:, : self._hidden]
+
+    def scratch(self) -> NDArray[np.float32]:
+        """Return room for one token's embedding, (blocks, 32), to be handed to ``fill``."""
+        return np.zeros(self._codes.shape[1:], np.float32)
+
+    def fill(self, blocks: NDArray[np.float32], token: int) -> None:
+        """Write a token's embedding into ``blocks``, of ``scratch()``: no array is made for it."""
+        np.multiply(self._codes[token], self._scales[token], out=blocks, dtype=np.float32)

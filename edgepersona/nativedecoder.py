@@ -45,12 +45,12 @@ class NativeDecoder:
         self.kv_heads = spec.kv_heads
         self.head_dim = spec.head_dim
         self.provider = f"native {build_info()['lm_simd']}"
-        self._table = Embeddings(bundle.file(spec.embeddings), vocab=spec.vocab, hidden=spec.hidden)
+        self.table = Embeddings(bundle.file(spec.embeddings), vocab=spec.vocab, hidden=spec.hidden)
         self.model = _open(bundle, variant, threads or physical_cores())
 
     def embed(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """Look token ids up: float32 (n, hidden)."""
-        return self._table[ids]
+        return self.table[ids]
 
     def start(self, *, capacity: int) -> NativeState:
         """Begin a sequence of at most ``capacity`` positions."""
@@ -71,6 +71,8 @@ class NativeState:
         self.capacity = capacity
         self.length = 0
         self._logits = np.empty((1, decoder.vocab), np.float32)
+        self._blocks = decoder.table.scratch()
+        self._token = self._blocks.reshape(1, -1)[:, : decoder.hidden]
 
     def extend(self, vectors: NDArray[np.float32], *, wanted: int = 1) -> NDArray[np.float32]:
         """Read vectors (n, hidden); return the last ``wanted`` logits: (wanted, vocab)."""
@@ -78,7 +80,8 @@ class NativeState:
 
     def step(self, token: int) -> NDArray[np.float32]:
         """Read one token; return the logits after it: (vocab,), valid until the next call."""
-        logits: NDArray[np.float32] = self.verify([token])[0]
+        self._decoder.table.fill(self._blocks, token)
+        logits: NDArray[np.float32] = self._read(self._token, self._logits[:1])[0]
         return logits
 
     def verify(self, tokens: Sequence[int]) -> NDArray[np.float32]:
