@@ -34,7 +34,7 @@ _LENGTHS = frozenset({1, 2, 3, 5, 7, 11, 15, 23, MOST})
 _WORTH = 1.03
 """How many tokens a draft must be expected to bring in the time of one."""
 
-_CREDIT, _ALLOWANCE, _MOST_CREDIT = 0.5, 0.01, 4.0
+_CREDIT, _ALLOWANCE, _MOST_CREDIT = 0.2, 0.02, 4.0
 """In passes: what drafts may lose at the start, and for each pass; how much gain is counted."""
 
 _RETRY = 128
@@ -64,7 +64,7 @@ class Drafting:
 
     Where a draft is likely to be right, its tokens are read along; those that turn out wrong are
     forgotten. How likely that is follows from how often such guesses came true, made use of or
-    not; what a longer pass costs is measured. And a draft is made on credit only: a hundredth of
+    not; what a longer pass costs is measured. And a draft is made on credit only: two hundredths of
     the passes so far, and what earlier drafts saved. So where drafts do not help, none are made.
     """
 

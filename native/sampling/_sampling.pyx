@@ -18,7 +18,9 @@ cdef extern from "by_logit.h" nogil:
         const float* logits
         bint operator()(int32_t, int32_t)
 
-cdef extern from "weights.h" nogil:
+cdef extern from "scans.h" nogil:
+    bint best_of(const float*, size_t, float*)
+    size_t at_least(const float*, size_t, float, int32_t*)
     void weigh_all(const float*, size_t, float, float, float*)
     double sum_of(const float*, size_t)
 
@@ -52,7 +54,10 @@ cdef class SamplingKernel:
     cdef bint whole                   # every token is a candidate: kept is not filled
     cdef vector[int32_t] kept         # candidates, by rising token id
     cdef vector[int32_t] ranked       # candidates, by falling logit
+    cdef Py_ssize_t weighed           # how many candidates have their weight
+    # These two only grow: a vector that shrinks is cleared where it grows again.
     cdef vector[float] weights        # of the candidates, relative to the best one
+    cdef vector[int32_t] found        # what a pass found
 
     def __init__(
         self,
@@ -96,12 +101,13 @@ cdef class SamplingKernel:
             if not self.penalise(logits, size):
                 return UNKNOWN_TOKEN
             logits = self.logits.data()
-        if not maximum(logits, size, &best) or best == INFINITY:
+        if not best_of(logits, size, &best) or best == INFINITY:
             return NOT_A_NUMBER
         if best == -INFINITY:
             return NO_CANDIDATE
         if self.temperature == 0.0:
-            return index_of(logits, size, best)
+            self.gather(logits, size, best)
+            return self.kept[0]
         self.keep_top_k_and_min_p(logits, size, best)
         self.weigh(logits, size, best)
         if self.top_p < 1.0:
@@ -167,18 +173,24 @@ cdef class SamplingKernel:
 
     cdef void gather(self, const float* logits, Py_ssize_t size, float least) noexcept nogil:
         """Keep the tokens whose logit is at least ``least``."""
-        cdef Py_ssize_t i, count = 0
-        self.kept.resize(size)
-        cdef int32_t* kept = self.kept.data()
-        for i in range(size):  # without a branch: where a candidate stands cannot be foreseen
-            kept[count] = <int32_t>i
-            count += logits[i] >= least
-        self.kept.resize(count)
+        self.pick(logits, size, least, &self.kept)
+
+    cdef void pick(
+        self, const float* values, Py_ssize_t size, float least, vector[int32_t]* picked
+    ) noexcept nogil:
+        """Set ``picked`` to the numbers of the values that are at least ``least``."""
+        cdef size_t count
+        if <Py_ssize_t>self.found.size() < size:
+            self.found.resize(size)
+        count = at_least(values, size, least, self.found.data())
+        picked.assign(self.found.begin(), self.found.begin() + count)
 
     cdef void weigh(self, const float* logits, Py_ssize_t size, float best) noexcept nogil:
         cdef Py_ssize_t i, count = size if self.whole else self.kept.size()
         cdef float slope = <float>(1.0 / self.temperature)
-        self.weights.resize(count)
+        if <Py_ssize_t>self.weights.size() < count:
+            self.weights.resize(count)
+        self.weighed = count
         if not self.whole:
             for i in range(count):
                 self.weights[i] = logits[self.kept[i]]
@@ -190,7 +202,7 @@ cdef class SamplingKernel:
         cdef ByLogit order
         cdef float slope = <float>(1.0 / self.temperature)
         cdef float weight, least = 0.01
-        cdef double reached, enough = self.top_p * sum_of(self.weights.data(), self.weights.size())
+        cdef double reached, enough = self.top_p * sum_of(self.weights.data(), self.weighed)
         cdef Py_ssize_t i
         order.logits = logits
         # Sort only as many as are needed: those above a threshold that surely reach far enough.
@@ -210,56 +222,24 @@ cdef class SamplingKernel:
 
     cdef double rank_from(self, float least) noexcept nogil:
         """Fill ranked, unsorted, with the candidates that weigh ``least``; return their sum."""
-        cdef Py_ssize_t i, size = self.weights.size(), count = 0
+        cdef Py_ssize_t i
         cdef double total = 0.0
-        self.ranked.resize(size)
-        for i in range(size):
-            if self.weights[i] >= least:
-                self.ranked[count] = <int32_t>i if self.whole else self.kept[i]
-                count += 1
-                total += self.weights[i]
-        self.ranked.resize(count)
+        self.pick(self.weights.data(), self.weighed, least, &self.ranked)
+        for i in range(<Py_ssize_t>self.ranked.size()):
+            total += self.weights[self.ranked[i]]
+            if not self.whole:
+                self.ranked[i] = self.kept[self.ranked[i]]
         return total
 
     cdef Py_ssize_t draw(self, double u) noexcept nogil:
         """Invert the cumulative distribution, tokens by rising id."""
         cdef Py_ssize_t i, last = 0
         cdef double reached = 0.0
-        cdef double target = u * sum_of(self.weights.data(), self.weights.size())
-        for i in range(<Py_ssize_t>self.weights.size()):
+        cdef double target = u * sum_of(self.weights.data(), self.weighed)
+        for i in range(self.weighed):
             if self.weights[i] > 0.0:
                 reached += self.weights[i]
                 last = i
                 if reached > target:
                     break
         return last if self.whole else self.kept[last]
-
-
-cdef bint maximum(const float* values, Py_ssize_t size, float* best) noexcept nogil:
-    """Set the largest value; False where one is NaN. In lanes, so that it can be vectorised."""
-    cdef float[16] lane
-    cdef int[16] strange
-    cdef Py_ssize_t i, j, whole = size - size % 16
-    for j in range(16):
-        lane[j] = -INFINITY
-        strange[j] = 0
-    for i in range(0, whole, 16):
-        for j in range(16):
-            lane[j] = values[i + j] if values[i + j] > lane[j] else lane[j]
-            strange[j] |= values[i + j] != values[i + j]
-    for i in range(whole, size):
-        lane[0] = values[i] if values[i] > lane[0] else lane[0]
-        strange[0] |= values[i] != values[i]
-    best[0] = lane[0]
-    for j in range(16):
-        best[0] = lane[j] if lane[j] > best[0] else best[0]
-        strange[0] |= strange[j]
-    return not strange[0]
-
-
-cdef Py_ssize_t index_of(const float* values, Py_ssize_t size, float value) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(size):
-        if values[i] == value:
-            return i
-    return 0
