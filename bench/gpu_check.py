@@ -33,7 +33,7 @@ BEFORE = 128
 """Tokens in the cache when decoding begins."""
 
 TARGETS = "cpu,cuda,tensorrt"
-PRECISIONS = "cpu=int8,cuda=fp16,cuda=int4,tensorrt=fp16"
+PRECISIONS = "cuda=fp16,cuda=int4"
 
 
 @dataclass(slots=True)

@@ -30,7 +30,11 @@ def register(commands: Commands) -> None:
         summary="turn an embedder and an LLM into a bundle that runs on this machine",
         example="edgepersona export --preset default",
     )
-    parser.add_argument("--preset", type=utf8, help="a tried pair of models, such as 'default'")
+    parser.add_argument(
+        "--preset",
+        type=utf8,
+        help="a tried pair of models, such as 'default', for what is not named",
+    )
     parser.add_argument("--embedder", metavar="DIR_OR_ID", help="text encoder: folder or hub id")
     parser.add_argument("--llm", metavar="DIR_OR_ID_OR_GGUF", help="LLM: folder, hub id or GGUF")
     parser.add_argument(
@@ -67,10 +71,8 @@ def register(commands: Commands) -> None:
 def _run(args: argparse.Namespace) -> int:
     from edgepersona.bundle import default_bundle_path
 
-    if bool(args.preset) == bool(args.embedder or args.llm):
-        raise UsageError("give either --preset, or --embedder and --llm")
     if not args.preset and not (args.embedder and args.llm):
-        raise UsageError("--embedder and --llm go together")
+        raise UsageError("give --preset, or --embedder and --llm, or --preset and one of these")
     out = args.out or default_bundle_path()
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # the libraries' bars: no use in a log
@@ -121,12 +123,13 @@ def _export(args: argparse.Namespace, out: Path) -> tuple[bool, Report | None]:
 
 
 def _models(args: argparse.Namespace) -> tuple[str | Path, str | Path]:
+    """Return the models that are named, and of the preset those that are not."""
     if not args.preset:
         return args.embedder, args.llm
     from edgepersona_export.presets import resolve
 
     sources = resolve(args.preset)
-    return sources.embedder, sources.llm
+    return args.embedder or sources.embedder, args.llm or sources.llm
 
 
 def _checks(report: Report) -> list[dict[str, object]]:

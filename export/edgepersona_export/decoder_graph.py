@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto
 from onnx.helper import make_tensor_value_info as info
 
 from edgepersona_export.decoder_model import Array, DecoderModel, Layer
 from edgepersona_export.graph_writer import MICROSOFT, DecoderWriter
-from edgepersona_export.quantize import Scheme, quantize
+from edgepersona_export.quantize import Quantised
 
 
 def build(
     model: DecoderModel,
     *,
-    scheme: Scheme | None,
+    matrices: Mapping[str, Quantised] = MappingProxyType({}),
     dtype: type[np.floating[Any]] = np.float32,
 ) -> onnx.ModelProto:
-    """Build the graph; ``scheme`` None keeps plain weights, of ``dtype`` float32 or float16.
+    """Build the graph; what ``matrices`` does not name is plain, of ``dtype`` float32 or float16.
 
     Inputs: ``inputs_embeds`` float32 (1, s, hidden); ``seqlens_k`` int32 (1,), the number of
     tokens in the cache after this call minus one; ``total_sequence_length`` int32 (), that number;
@@ -31,7 +34,7 @@ def build(
     Outputs: ``logits`` float32 (1, s - logits_from, vocab) and ``present.i.key``/``.value``, to be
     bound to the memory of the inputs: attention then writes new rows in place.
     """
-    graph = _Graph(model, scheme, dtype)
+    graph = _Graph(model, matrices, dtype)
     hidden, branch = graph.start(), ""
     for i, layer in enumerate(model.layers):
         at = f"layers.{i}"
@@ -59,10 +62,13 @@ class _Graph(DecoderWriter):
     """
 
     def __init__(
-        self, model: DecoderModel, scheme: Scheme | None, dtype: type[np.floating[Any]]
+        self,
+        model: DecoderModel,
+        matrices: Mapping[str, Quantised],
+        dtype: type[np.floating[Any]],
     ) -> None:
         super().__init__(model, dtype)
-        self._scheme = scheme
+        self._matrices = matrices
         normed = all(layer.post_mlp_norm is not None for layer in model.layers)
         self._share = _SHRUNK if normed and not self.whole else 1.0
 
@@ -131,26 +137,39 @@ class _Graph(DecoderWriter):
     def matmul(
         self, name: str, x: str, weight: Array, bias: Array | None = None, *, output: str = ""
     ) -> str:
-        if self._scheme is None:
+        matrix = self._matrices.get(name)
+        if matrix is None:
             return super().matmul(name, x, weight, bias, output=output)
         n, k = weight.shape
-        scheme = self._scheme.fitted(k)
-        blocks = quantize(weight, scheme)
-        codes = self.exact(blocks.values, f"{name}.codes")
-        scales = self.constant(blocks.scales.reshape(-1), f"{name}.scales")
+        offsets = _offsets(matrix)
         added = [] if bias is None else ["", "", self.constant(bias, f"{name}_bias")]
-        return self.node(
+        product = self.node(
             "MatMulNBits",
-            [x, codes, scales, *added],
-            output,
+            [
+                x,
+                self.exact(_codes(matrix), f"{name}.codes"),
+                self.constant(matrix.scales.reshape(-1), f"{name}.scales"),
+                *added,
+            ],
+            "" if offsets.any() else output,
             domain=MICROSOFT,
             K=k,
             N=n,
-            bits=scheme.bits,
-            block_size=scheme.block,
-            # Activations in int8 too: the only level with fast 8-bit kernels.
-            accuracy_level=4,
+            bits=matrix.bits,
+            block_size=matrix.block,
         )
+        if not offsets.any():
+            return product
+        shift = self.constant(offsets.T * matrix.block, f"{name}.offsets")
+        shifted = self.node("MatMul", [self._means(x, k, matrix.block), shift])
+        return self.node("Add", [product, shifted], output)
+
+    def _means(self, x: str, k: int, block: int) -> str:
+        """Return the mean of each block of ``x``: a sum might leave float16's range."""
+        if padding := -k % block:
+            x = self.node("Pad", [x, self.integers(0, 0, 0, 0, 0, padding)])
+        apart = self.node("Reshape", [x, self.integers(1, -1, (k + padding) // block, block)])
+        return self.node("ReduceMean", [apart, self.integers(-1)], keepdims=0)
 
     def tail(self, x: str) -> str:
         """Return the positions whose logits are wanted: none else is worth the largest matrix."""
@@ -198,3 +217,21 @@ class _Graph(DecoderWriter):
 def _rope_names(i: int) -> tuple[str, str]:
     suffix = f".{i}" if i else ""
     return f"rope_cos{suffix}", f"rope_sin{suffix}"
+
+
+def _codes(matrix: Quantised) -> NDArray[np.uint8]:
+    """Return the codes as MatMulNBits holds them: (n, blocks, bytes of a block)."""
+    codes = matrix.codes.reshape(*matrix.scales.shape, matrix.block)
+    return codes if matrix.bits == 8 else codes[..., 0::2] | (codes[..., 1::2] << np.uint8(4))
+
+
+def _offsets(matrix: Quantised) -> Array:
+    """Return what a block's values are above what MatMulNBits takes them for: (n, blocks).
+
+    It takes a code for its distance from 8, or 128. A zero point of fractions, which it knows too,
+    costs it its fast kernels; so what is left over is added, by the means of the blocks of x.
+    """
+    scales = matrix.scales.astype(np.float32)
+    if matrix.mins is None:
+        return np.zeros_like(scales)
+    return matrix.mins.astype(np.float32) + 8 * scales

@@ -18,16 +18,12 @@ from edgepersona_export.decoder_graph_portable import build_portable
 from edgepersona_export.decoder_model import DecoderModel, read_model
 from edgepersona_export.gguf_blocks import read_blocks
 from edgepersona_export.gguf_config import complete
-from edgepersona_export.quantize import Scheme
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 # Read when tqdm loads, which transformers does: its bars would run through our lines.
 os.environ.setdefault("TQDM_DISABLE", "1")
-
-SCHEMES: dict[str, Scheme | None] = {"fp32": None, "fp16": None, "int4": Scheme(bits=4, block=32)}
-"""Precision of a graph → how its weights are stored."""
 
 EMBEDDINGS = "embeddings.q8"
 GRAPH = "model.onnx"
@@ -108,7 +104,9 @@ def graph_of(model: DecoderModel, target: str, precision: str) -> onnx.ModelProt
     if target == "tensorrt":
         return build_portable(model, dtype=np.float16)
     dtype = np.float16 if target == "cuda" else np.float32
-    return build(model, scheme=SCHEMES[precision], dtype=dtype)
+    few_bits = precision in native_weights.PRECISIONS
+    matrices = native_weights.choose(model, precision) if few_bits else {}
+    return build(model, matrices=matrices, dtype=dtype)
 
 
 def write_graph(graph: onnx.ModelProto, out: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,8 +21,9 @@ import onnx  # noqa: E402
 
 from edgepersona_export import decoder_graph, decoder_graph_portable  # noqa: E402
 from edgepersona_export.architectures import FAMILIES, check  # noqa: E402
-from edgepersona_export.decoder_model import DecoderModel, read_model  # noqa: E402
-from edgepersona_export.quantize import Scheme  # noqa: E402
+from edgepersona_export.decoder_model import DecoderModel, Layer, read_model  # noqa: E402
+from edgepersona_export.native_weights import choose  # noqa: E402
+from edgepersona_export.quantize import Quantised, dequantise  # noqa: E402
 from tests import tiny_models  # noqa: E402
 
 DOC = Path(__file__).parents[2] / "docs/architectures.md"
@@ -32,7 +34,7 @@ TEXT = [int(i) for i in np.random.default_rng(5).integers(4, tiny_models.VOCAB, 
 class Fused:
     """A sequence through ONNX Runtime's operators, on caches of a fixed size."""
 
-    build = staticmethod(partial(decoder_graph.build, scheme=None))
+    build = staticmethod(decoder_graph.build)
 
     def __init__(self, session, model: DecoderModel, dtype: type = np.float32) -> None:
         shape = (1, model.kv_heads, CAPACITY, model.head_dim)
@@ -169,9 +171,33 @@ def test_quantised_graphs_follow_float32(name: str) -> None:
     model = read_model(tiny_models.make(name, initializer_range=0.05))
     vectors = model.embeddings[TEXT]
     exact = _read(Fused(_session(Fused.build(model)), model), vectors)
-    scheme = Scheme(bits=8, block=32)
-    rounded = _read(Fused(_session(decoder_graph.build(model, scheme=scheme)), model), vectors)
-    assert np.corrcoef(rounded.ravel(), exact.ravel())[0, 1] > 0.99
+    rounded = Fused(_session(Fused.build(model, matrices=choose(model, "int8"))), model)
+    assert np.corrcoef(_read(rounded, vectors).ravel(), exact.ravel())[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_quantised_graphs_compute_what_their_codes_stand_for(precision: str) -> None:
+    model = read_model(tiny_models.make("llama", intermediate_size=80))  # no multiple of a block
+    matrices = choose(model, precision)
+    whole = replace(
+        model,
+        head=dequantise(matrices["head"], model.hidden),
+        layers=tuple(_dequantised(matrices, i, layer) for i, layer in enumerate(model.layers)),
+    )
+    vectors = model.embeddings[TEXT]
+    expected = _read(Fused(_session(Fused.build(whole)), whole), vectors)
+    ours = _read(Fused(_session(Fused.build(model, matrices=matrices)), model), vectors)
+    np.testing.assert_allclose(ours, expected, atol=1e-3)
+
+
+def _dequantised(matrices: dict[str, Quantised], i: int, layer: Layer) -> Layer:
+    def whole(name: str, k: int) -> np.ndarray:
+        return dequantise(matrices[f"layers.{i}.{name}"], k)
+
+    gate, up = np.split(whole("gate_up", layer.gate.shape[1]), 2)
+    qkv, output = whole("qkv", layer.qkv.shape[1]), whole("output", layer.output.shape[1])
+    down = whole("down", layer.down.shape[1])
+    return replace(layer, qkv=qkv, output=output, gate=gate, up=up, down=down)
 
 
 def test_the_portable_graph_has_standard_operators_that_tensorrt_10_reads() -> None:

@@ -8,7 +8,10 @@ import pytest
 from edgepersona import providers, runtime
 from edgepersona.bundle import Bundle, write_manifest
 from edgepersona.decoder import log_probs, open_best
+from edgepersona.errors import BundleError, EdgePersonaError
+from edgepersona.generator import Generator
 from edgepersona.onnxdecoder import OnnxDecoder
+from edgepersona.prompt import Prompt, TextSegment
 from tests.pretend import PretendedOrt
 
 torch = pytest.importorskip("torch", reason="export extra is not installed")
@@ -31,7 +34,7 @@ def bundle(tmp_path_factory) -> Bundle:
     for precision, dtype in (("fp32", np.float32), ("fp16", np.float16)):
         path = f"generator/cuda-{precision}/model.onnx"
         (folder / path).parent.mkdir()
-        onnx.save(build(read_model(model), scheme=None, dtype=dtype), folder / path)
+        onnx.save(build(read_model(model), dtype=dtype), folder / path)
         variant = {"target": "cuda", "precision": precision, "path": path, "engine": "onnx"}
         manifest["generator"]["variants"].append({**variant, "files": [path]})
     write_manifest(folder, {k: manifest[k] for k in ("embedder", "generator")})
@@ -79,3 +82,21 @@ def test_a_sequence_goes_back_and_is_carried_over(bundle, expected):
     for sequence, length in ((state, 30), (other, 20)):
         logits = sequence.verify(IDS[length:])
         assert (logits.argmax(axis=-1) == expected[length:].argmax(axis=-1)).all()
+
+
+def test_without_a_gpu_an_answer_comes_from_the_cpu_and_says_so(bundle, monkeypatch):
+    def none():
+        raise EdgePersonaError("no NVIDIA GPU: for a test")
+
+    monkeypatch.setattr(providers, "find_gpu", none)
+    stream = Generator(bundle).stream(Prompt("", (TextSegment("Hi"),)))
+    for _ in stream:
+        pass
+    answer = stream.result
+    assert answer.provider == "CPUExecutionProvider"
+    assert answer.left_out == (
+        "cuda-fp32: no NVIDIA GPU: for a test",
+        "cuda-fp16: no NVIDIA GPU: for a test",
+    )
+    with pytest.raises(BundleError, match="none of the bundle's generators runs here: cuda-fp32"):
+        Generator(bundle, target="cuda")

@@ -52,7 +52,7 @@ def test_every_command_helps_with_an_example(run, command):
         ["forget"],
         ["export"],
         ["export", "--llm", "here"],
-        ["export", "--preset", "default", "--llm", "here"],
+        ["export", "--embedder", "here"],
         ["export", "--preset", "default", "--precision", "int3"],
         ["export", "--preset", "default", "--target", "cpu,tpu"],
         ["export", "--preset", "default", "--target", "cuda", "--precision", "int8"],
