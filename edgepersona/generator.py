@@ -304,7 +304,8 @@ class Stream:
     def _keep(self, state: DecodingState, tokens: list[int]) -> None:
         """Keep what was read, for later answers, whose the state is from here on."""
         prefixes = self._generator.prefixes
-        prefixes.put([*self._positions, *tokens][: state.length], state)
+        read = [*self._positions, *tokens][: state.length]
+        prefixes.put(read, state, stem=self.layout.stem)
         # Asked afterwards: a record that goes after this question is followed by a clear().
         if self._heads is not None and self._heads.is_stale():
             prefixes.clear()

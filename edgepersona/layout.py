@@ -31,6 +31,8 @@ class Layout:
     input_tokens_dropped: int
     head: int = 0
     """How many positions, from the first on, other prompts of the kind begin with as well."""
+    stem: int = 0
+    """How many come before the last turn's own segments: a next turn begins with these."""
 
     @property
     def positions(self) -> list[Position]:
@@ -95,13 +97,17 @@ def lay_out(
             dropped_turns += 1
         else:
             input_tokens_dropped += _cut_longest(segments, excess, max_tokens)
+    head, stem = _beginnings(frame, contents, tokenizer)
+    if head == stem and not input_tokens_dropped:  # no turns between
+        head += sum(len(part) for part, _ in segments[: prompt.constant])
     return Layout(
         parts=tuple(parts),
         records=tuple(record_id for _, record_id in segments if record_id),
         dropped=tuple(dropped),
         dropped_turns=dropped_turns,
         input_tokens_dropped=input_tokens_dropped,
-        head=_head(frame, contents, tokenizer, 0 if input_tokens_dropped else prompt.constant),
+        head=head,
+        stem=stem,
     )
 
 
@@ -121,20 +127,20 @@ def _assemble(
     return parts
 
 
-def _head(
-    frame: list[str | int], contents: list[list[Part]], tokenizer: Tokenizer, constant: int
-) -> int:
-    """Return the positions up to the first turn, and those of its ``constant`` first parts."""
-    head = 0
+def _beginnings(
+    frame: list[str | int], contents: list[list[Part]], tokenizer: Tokenizer
+) -> tuple[int, int]:
+    """Return how many positions stand before the first turn, and before the last."""
+    before: list[int] = []
+    count = 0
     for piece in frame:
         if isinstance(piece, str):
-            head += len(tokenizer.encode_template(piece))
-        elif piece == 0:
-            head += sum(map(len, contents[0]))
+            count += len(tokenizer.encode_template(piece))
         else:
-            is_last = piece == len(contents) - 1  # and so the one whose parts are the segments
-            return head + (sum(map(len, contents[piece][:constant])) if is_last else 0)
-    return head
+            if piece:
+                before.append(count)
+            count += sum(map(len, contents[piece]))
+    return before[0], before[-1]
 
 
 def _cut_longest(segments: list[tuple[Part, str]], excess: int, max_tokens: int) -> int:

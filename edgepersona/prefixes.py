@@ -21,9 +21,7 @@ Position = int | bytes
 """What stands at a position: a token's id, or the bytes of a soft vector."""
 
 LEAST_HEAD = 16
-"""A shorter head is not saved: reading it anew takes as long."""
-
-_EXPENDABLE = 16
+"""A shorter beginning is read anew: keeping it takes as long."""
 
 
 class SavedHeads(Protocol):
@@ -46,6 +44,7 @@ class SavedHeads(Protocol):
 class _Kept:
     positions: Sequence[Position]
     state: DecodingState
+    stem: int
 
 
 class PrefixCache:
@@ -85,7 +84,7 @@ class PrefixCache:
             with self._lock:
                 _, common = self._longest(positions)
             if common < head and (data := saved.load(self.key(positions[:head]))) is not None:
-                state = self._decoder.start(capacity=capacity)
+                state = self._start(capacity)
                 with contextlib.suppress(InputError):  # not of this decoder after all
                     state.load(data, head)
                     return state
@@ -93,16 +92,22 @@ class PrefixCache:
             found, common = self._longest(positions)
             if found is not None:
                 return self._split(found, common, capacity)
-        return self._decoder.start(capacity=capacity)
+        return self._start(capacity)
 
-    def put(self, positions: Sequence[Position], state: DecodingState) -> None:
-        """Keep a sequence that has read ``positions``; it is the caller's no longer."""
+    def put(
+        self, positions: Sequence[Position], state: DecodingState, *, stem: int | None = None
+    ) -> None:
+        """Keep a sequence that has read ``positions``; it is the caller's no longer.
+
+        What comes after the first ``stem`` of them matters to this answer alone.
+        """
         if not self._size_bytes or not positions:
             return
         with self._lock:
             self._position_bytes = self._position_bytes or len(state.save(1))
             held = [kept for kept in self._kept if not _begins(positions, kept.positions)]
-            self._kept, left = [_Kept(positions, state)], self._size_bytes
+            stem = len(positions) if stem is None else stem
+            self._kept, left = [_Kept(positions, state, stem)], self._size_bytes
             for kept in reversed(held):
                 left -= kept.state.capacity * self._position_bytes
                 if left < 0:
@@ -130,22 +135,30 @@ class PrefixCache:
         best, longest = None, 0
         for kept in self._kept:
             common = min(common_length(kept.positions, positions), len(positions) - 1)
-            if common and common >= longest:
+            if common >= max(longest, LEAST_HEAD):
                 best, longest = kept, common
         return best, longest
 
     def _split(self, found: _Kept, common: int, capacity: int) -> DecodingState:
         """Hand a sequence out that has read the first ``common``, and keep what is worth it."""
         self._kept.remove(found)
-        # The rest is another answer's: a short one is given up, so that nothing is copied.
-        if len(found.positions) - common > max(_EXPENDABLE, common // 4):
+        # What is not common is given up where it is little, or no later turn begins with it: then
+        # nothing is copied.
+        if common < found.stem and len(found.positions) - common > common // 4:
             self._kept.append(found)
         elif found.state.capacity >= capacity:
             found.state.rewind(common)
             return found.state
-        state = self._decoder.start(capacity=capacity)
+        state = self._start(capacity)
         state.load(found.state.save(common), common)
         return state
+
+    def _start(self, capacity: int) -> DecodingState:
+        """Begin a sequence with room for a next turn, which else is copied into a larger one."""
+        if self._size_bytes:
+            more = min(capacity // 4, self._decoder.context - capacity)
+            capacity += max(more, 0)
+        return self._decoder.start(capacity=capacity)
 
 
 def common_length(one: Sequence[Position], other: Sequence[Position]) -> int:

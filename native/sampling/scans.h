@@ -9,17 +9,9 @@
 #include <cstring>
 #include <limits>
 
-// Where the loader cannot choose, or runs before a sanitizer is ready, there is one version.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define EDGEPERSONA_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || \
-    __has_feature(undefined_behavior_sanitizer)
-#define EDGEPERSONA_SANITIZED 1
-#endif
-#endif
-#if defined(__x86_64__) && defined(__GLIBC__) && !defined(EDGEPERSONA_SANITIZED) && \
-    (defined(__clang__) ? __clang_major__ >= 17 : __GNUC__ >= 12)
+// One version where the loader cannot choose, or would before a sanitizer is ready.
+#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__) && __GNUC__ >= 12 && \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define EDGEPERSONA_EACH_SET \
     __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else

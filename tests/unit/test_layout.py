@@ -110,7 +110,11 @@ def test_the_head_is_what_other_prompts_begin_with_as_well(fit) -> None:
     assert layout.positions[head:] != fit(other, 500).positions[head:]
     turns = (("user", "hello"), ("assistant", "good day"))
     in_chat = fit(Prompt("Be brief.", one.segments, turns=turns, constant=2), 500)
-    assert in_chat.head == fit(Prompt("Be brief.", one.segments), 500).head < head
+    assert in_chat.head == fit(Prompt("Be brief.", one.segments), 500).head == layout.stem < head
+    next_turns = (*turns, ("user", "and?"), ("assistant", "so."))
+    in_next = fit(Prompt("Be brief.", one.segments, turns=next_turns, constant=2), 500)
+    assert in_next.positions[: in_chat.stem] == in_chat.positions[: in_chat.stem]
+    assert in_chat.head < in_chat.stem < len(in_chat.positions)
 
 
 def test_a_head_that_was_cut_for_room_is_no_head(fit) -> None:

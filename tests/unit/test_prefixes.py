@@ -65,6 +65,24 @@ def test_another_prompt_with_the_same_beginning_leaves_the_first_as_it_is(decode
     assert decoder.prefilled == [40, 20, 1, 1]
 
 
+def test_what_only_one_answer_needed_makes_way_for_the_next_prompt(decoder, cache) -> None:
+    state = read(decoder, cache, PROMPT, capacity=100)
+    cache.put(PROMPT, state, stem=20)
+    other = [*PROMPT[:20], *range(20)]
+    assert read(decoder, cache, other) is state
+    cache.put(other, state, stem=25)
+    assert read(decoder, cache, [*PROMPT[:20], 1]) is not state
+
+
+def test_room_is_left_for_a_next_turn(decoder, cache) -> None:
+    state = read(decoder, cache, PROMPT, capacity=60)
+    cache.put(PROMPT, state)
+    assert read(decoder, cache, [*PROMPT, *range(9)], capacity=72) is state
+    decoder.context = 70
+    assert cache.take([1], capacity=60).capacity == 70
+    assert cache.take([1], capacity=71).capacity == 71
+
+
 def test_too_small_a_sequence_is_copied_into_a_larger_one(decoder, cache) -> None:
     state = read(decoder, cache, PROMPT, capacity=41)
     cache.put(PROMPT, state)
@@ -86,7 +104,7 @@ def test_soft_vectors_are_compared_by_their_bytes(decoder, cache) -> None:
 
 
 def test_the_least_recently_used_go_and_the_newest_stays(decoder) -> None:
-    one = 8 * 48  # of a sequence with room for 48
+    one = 8 * 60  # of a sequence that was asked for with room for 48
     cache = PrefixCache(decoder, "5f", size_bytes=2 * one)
     prompts = [[i, *PROMPT[1:]] for i in range(4)]
     for prompt in prompts:
