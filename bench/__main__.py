@@ -6,7 +6,17 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from bench import add, asking, embedding, generation, memory, native_works, opening, search
+from bench import (
+    add,
+    answering,
+    asking,
+    embedding,
+    generation,
+    memory,
+    native_works,
+    opening,
+    search,
+)
 from bench.options import Options
 
 Run = Callable[[set[str], Options], None]
@@ -15,6 +25,7 @@ GENERATION: dict[str, Run] = {
     **dict.fromkeys(("decode", "prefill"), generation.run),
     **dict.fromkeys(embedding.WORKS, embedding.run),
     **dict.fromkeys(asking.WORKS, asking.run),
+    **dict.fromkeys(answering.WORKS, answering.run),
 }
 INDEX: dict[str, Run] = {
     **dict.fromkeys(search.EXACT, search.run_exact),

@@ -10,10 +10,9 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 
-from bench import genai_model, texts
+from bench import genai_model, llama, texts
 from bench.machine import processor
 from bench.options import Options
 from bench.rows import Row, compare, publish
@@ -73,20 +72,18 @@ def _fill(file: Path, bundle: Bundle) -> list[int]:
 def _peers(file: Path, prompt: list[int], bundle: Bundle) -> dict[str, _Peer]:
     ask = ["ask", QUESTION, "--profile", str(file), "--bundle", str(bundle.path)]
     peers = {_OURS: _Peer([*ask, "--temperature", "0", "--max-new-tokens", "8"])}
-    if find_spec("llama_cpp"):
+    if llama.is_installed():
         note, arguments = _llama(prompt)
         peers[f"llama.cpp ({note}), without search"] = _Peer(arguments)
-    else:
-        print("llama.cpp is not installed: pip install llama-cpp-python")
     peers["import onnxruntime, for scale"] = _Peer(["runtime"])
     return peers
 
 
 def _llama(prompt: list[int]) -> tuple[str, list[str]]:
     """Return llama.cpp as it comes; where that crashes, without its repacked weights."""
-    llama = ["llama", str(genai_model.gguf()), str(physical_cores())]
-    for extra_buffers, note in ((True, "Q4_1"), (False, "Q4_1, repacking off")):
-        arguments = [*llama, str(extra_buffers), json.dumps(prompt)]
+    command = ["llama", str(genai_model.gguf()), str(physical_cores())]
+    for extra_buffers, note in llama.FORMS:
+        arguments = [*command, str(extra_buffers), json.dumps(prompt)]
         try:
             _once(arguments)
         except ChildProcessError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import genai_model
+from bench import genai_model, llama
 from bench.machine import processor
 from bench.options import Options
 from bench.process import Worker
@@ -56,28 +56,7 @@ def _start(bundle: Bundle, threads: int, prompt: list[int]) -> list[Worker]:
         workers.append(Worker("onnxruntime-genai", settings, "int8"))
     else:
         print("onnxruntime-genai is not installed: pip install 'edgepersona[bench]'")
-    if find_spec("llama_cpp"):
-        workers.append(_start_llama(threads, prompt))
-    else:
-        print("llama.cpp is not installed: pip install llama-cpp-python")
-    return workers
-
-
-def _start_llama(threads: int, prompt: list[int]) -> Worker:
-    """Start llama.cpp as it comes; where that crashes, without its repacked weights."""
-    file = str(genai_model.gguf())
-    for extra_buffers, note in ((True, "Q4_1"), (False, "Q4_1, repacking off")):
-        settings = {
-            "peer": "llama.cpp", "file": file, "threads": threads, "extra_buffers": extra_buffers,
-        }  # fmt: skip
-        worker = Worker("llama.cpp", settings, note)
-        try:
-            worker.ask("prefill", prompt)
-        except BrokenPipeError as error:
-            print(f"{error} with {note}")
-            continue
-        return worker
-    raise SystemExit("llama.cpp crashed in either form")
+    return [*workers, *llama.start(threads, prompt)]
 
 
 def _perplexity(worker: Worker, windows: list[list[int]], way: str = "losses") -> float:

@@ -15,7 +15,7 @@ import numpy as np
 
 from bench.process import serve
 
-CONTEXT = 1024
+CONTEXT = 2048
 
 
 class Peer(Protocol):
