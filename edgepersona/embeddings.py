@@ -33,7 +33,9 @@ class Embeddings:
         rows = list(ids)
         vectors: NDArray[np.float32] = self._codes[rows].astype(np.float32)
         vectors *= self._scales[rows]
-        return vectors.reshape(len(rows), -1)[:, : self._hidden]
+        width = vectors.shape[1] * BLOCK
+        # What fills a row up goes; engines take no array with gaps.
+        return np.ascontiguousarray(vectors.reshape(len(rows), width)[:, : self._hidden])
 
     def scratch(self) -> NDArray[np.float32]:
         """Return room for one token's embedding, (blocks, 32), to be handed to ``fill``."""

@@ -127,11 +127,28 @@ def write_empty_bundle(folder: Path) -> Bundle:
     return Bundle.open(folder)
 
 
-def as_stored(table: np.ndarray) -> np.ndarray:
+def as_stored(table: np.ndarray, *, block: int = 32) -> np.ndarray:
     """Round to 8 bits and back: what the embedding table does to a model."""
     from edgepersona_export.quantize import dequantise, quantise_int8
 
-    return dequantise(quantise_int8(table, block=32), table.shape[1])
+    return dequantise(quantise_int8(table, block=block), table.shape[1])
+
+
+def put_on_grid(model) -> None:
+    """Make a model's matrices what int8 stores of them: what rounds them is tested elsewhere."""
+    import torch
+
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.ndim == 2:
+                stored = as_stored(weight.numpy(), block=32 if "embed" in name else 128)
+                weight.copy_(torch.tensor(stored))
+
+
+def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the cosine of each row of ``a`` to that of ``b``."""
+    found: np.ndarray = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    return found
 
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

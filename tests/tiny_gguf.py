@@ -11,10 +11,21 @@ ARCHITECTURES = {"mistral": "llama", "gemma3_text": "gemma3"}
 """``model_type`` → what such a file calls it, where that differs."""
 
 
-def write(file: Path, model, *, left_out: tuple[str, ...] = (), more: dict | None = None) -> Path:
-    """Write ``model`` in float32; ``left_out`` names tensors to leave out, ``more`` some to add."""
+def write(
+    file: Path,
+    model,
+    *,
+    left_out: tuple[str, ...] = (),
+    more: dict | None = None,
+    matrices: str = "F32",
+) -> Path:
+    """Write ``model``; ``left_out`` names tensors to leave out, ``more`` some to add.
+
+    Matrices are of the kind ``matrices``, the rest is in float32.
+    """
     import gguf
 
+    kinds = gguf.GGMLQuantizationType
     config = model.config
     family = ARCHITECTURES.get(config.model_type, config.model_type)
     writer = gguf.GGUFWriter(file, family)
@@ -33,7 +44,8 @@ def write(file: Path, model, *, left_out: tuple[str, ...] = (), more: dict | Non
         if family.startswith("gemma") and stem.endswith("norm"):
             array = array + np.float32(1)
         if (known := f"{names.get_name(stem)}.{kind}") not in left_out:
-            writer.add_tensor(known, array)
+            own = kinds[matrices] if array.ndim == 2 else kinds.F32
+            writer.add_tensor(known, gguf.quantize(array, own), raw_dtype=own)
     for name, array in (_rope_tensors(config) | (more or {})).items():
         writer.add_tensor(name, np.asarray(array, np.float32))
     writer.write_header_to_file()

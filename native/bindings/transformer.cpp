@@ -3,6 +3,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -74,7 +75,7 @@ PackedMatrix matrix_of(const py::handle& value, const std::string& name, Kept& k
     m.rows = size_of(from, "rows", name);
     m.columns = size_of(from, "columns", name);
     m.block = size_of(from, "block", name);
-    m.bits = static_cast<unsigned>(size_of(from, "bits", name) & 0xff);
+    m.bits = static_cast<unsigned>(std::min<std::size_t>(size_of(from, "bits", name), 255));
     constexpr std::size_t kMost = std::size_t{1} << 26;  // so that no product overflows
     if (m.block == 0 || m.rows > kMost || m.columns > kMost || m.block > kMost) {
         throw InvalidInput(name + " has a size that no matrix has");
@@ -225,7 +226,6 @@ void register_transformer(py::module_& module) {
              py::arg("threads"))
         .def("read", &read, py::arg("cache"), py::arg("embeddings"), py::arg("position"),
              py::arg("logits"));
-    
 }
 
 }  // namespace edgepersona::bindings

@@ -10,8 +10,12 @@ namespace {
 
 constexpr std::size_t kMost = std::size_t{1} << 24;  // of each size: their product is checked below
 
-std::size_t product(std::initializer_list<std::size_t> sizes) {
+// Before any memory is asked for: what is let go is written over, all of it.
+std::size_t checked_bytes(std::size_t layers, std::size_t heads, std::size_t head_dim,
+                          std::size_t capacity) {
+    if (head_dim % 16 != 0) throw InvalidInput("a head's size is a multiple of 16");
     std::size_t total = 1;
+    const auto sizes = {layers, heads, head_dim, capacity, 2 * sizeof(std::uint16_t)};
     for (const std::size_t size : sizes) {
         if (size == 0 || size > kMost || total > (std::size_t{1} << 46) / size) {
             throw InvalidInput("a cache has layers, heads and positions, and less than 2^46 bytes");
@@ -28,9 +32,7 @@ KvCache::KvCache(std::size_t layers, std::size_t heads, std::size_t head_dim, st
       heads_(heads),
       head_dim_(head_dim),
       capacity_(capacity > kMost ? 0 : (capacity + kBlock - 1) / kBlock * kBlock),
-      memory_(product({layers, heads, head_dim, capacity_, 2, sizeof(std::uint16_t)})) {
-    if (head_dim % 16 != 0) throw InvalidInput("a head's size is a multiple of 16");
-}
+      memory_(checked_bytes(layers, heads, head_dim, capacity_)) {}
 
 void KvCache::check(std::size_t length) const {
     if (length > capacity_) {

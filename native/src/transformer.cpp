@@ -14,12 +14,14 @@ constexpr std::size_t kGroup = PackedMatrix::kGroup;
 constexpr std::size_t kTokens = 256;      // read at a time: what lies between two products stays near
 constexpr std::size_t kNear = 32 << 10;   // bytes of weights that serve many tokens while so near
 constexpr std::size_t kMost = 1 << 20;    // heads, or values in one: their products do not overflow
+constexpr std::size_t kWidest = kMost * kMost;  // any other size
 constexpr std::size_t kLongestBlock = 1 << 16;  // its sum of 8-bit products fits 32 bits
 
 void check_matrix(const PackedMatrix& m, std::size_t rows, std::size_t columns, const char* name) {
     const bool stored = (m.bits == 8 || (m.bits == 4 && m.minima != nullptr)) && m.block != 0 &&
                         m.block % 32 == 0 && m.block <= kLongestBlock;
-    if (stored && rows != 0 && columns != 0 && m.rows == rows && m.columns == columns) return;
+    const bool sized = rows != 0 && columns != 0 && rows <= kWidest && columns <= kWidest;
+    if (stored && sized && m.rows == rows && m.columns == columns) return;
     throw InvalidInput(std::string(name) + " is not a matrix of " + std::to_string(rows) + " by " +
                        std::to_string(columns) + " in 4 or 8 bits, in blocks of a multiple of 32");
 }
@@ -43,7 +45,7 @@ void check_model(const TransformerModel& m) {
         m.head_dim % 16 != 0) {
         throw InvalidInput("heads must be a multiple of kv_heads, and head_dim of 16");
     }
-    if (m.intermediate % kGroup != 0 || m.intermediate > kMost * kMost) {
+    if (m.intermediate % kGroup != 0 || m.intermediate > kWidest / 2) {
         throw InvalidInput("intermediate must be a multiple of 16");
     }
     for (const Rope& rope : m.ropes) {

@@ -7,13 +7,19 @@ import hashlib
 import json
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepersona.bundle import FORMAT, MANIFEST, Bundle
 from edgepersona.errors import BundleError
+from edgepersona.manifest import Variant
+from edgepersona.nativedecoder import NativeDecoder
+from tests.packed import LayerShape, Shape, described, weights
 from tests.tiny import EMBEDDER, GENERATOR
 
 WEIRD = st.sampled_from(
@@ -101,3 +107,51 @@ def test_any_manifest_opens_or_is_refused(content: bytes) -> None:
             one_line(error)
         else:
             assert set(bundle.manifest["files"]) <= FILES.keys()
+
+
+_LAYER = LayerShape(bias=True, head_norms=True, branch_norms=True, window=3)
+SHAPE = Shape(vocab=5, positions=8, ropes=(16, 8), layers=(_LAYER,))
+MODEL, WEIGHTS = described(weights(np.random.default_rng(1), SHAPE))
+
+
+def open_model(content: bytes) -> NativeDecoder:
+    """Open a bundle of such a model.json, whose manifest and weights are as they should be."""
+    variant = Variant("cpu", "int8", "cpu-int8/model.json", "native", ())
+    spec = SimpleNamespace(
+        layers=1, hidden=36, vocab=5, context=8, kv_heads=2, head_dim=16, embeddings="embeddings.q8"
+    )
+    files = {
+        "cpu-int8/model.json": content,
+        "cpu-int8/weights.bin": WEIGHTS,
+        "embeddings.q8": bytes(5 * (64 + 4)),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        (path / "cpu-int8").mkdir()
+        for name, data in files.items():
+            (path / name).write_bytes(data)
+        bundle: Any = SimpleNamespace(path=path, generator=spec, file=lambda name: path / name)
+        return NativeDecoder(bundle, variant, threads=1)
+
+
+def test_the_whole_model_opens() -> None:
+    logits = open_model(json.dumps(MODEL).encode()).start(capacity=8).verify([1, 2, 3])
+    assert logits.shape == (3, 5)
+    assert np.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("text", ["", "no JSON", "[]", "3", "null", "{}", "[" * 100_000, "\0"])
+def test_other_text_is_refused(text: str) -> None:
+    with pytest.raises(BundleError, match=r"model\.json: does not describe weights\.bin: ") as e:
+        open_model(text.encode())
+    one_line(e.value)
+
+
+@given(bytes_of(damaged(MODEL)))
+def test_any_model_opens_or_is_refused(content: bytes) -> None:
+    try:
+        decoder = open_model(content)
+    except BundleError as error:
+        one_line(error)
+    else:
+        assert decoder.start(capacity=8).verify([1, 2, 3]).shape == (3, 5)

@@ -9,15 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepersona._native import (
+    KvCache,
     NgramModel,
     Persona,
     PersonaCache,
+    Transformer,
     VectorIndex,
     kmeans,
     mix,
 )
 from edgepersona.errors import InputError
 from edgepersona.sampling import Sampler, SamplingParams
+from tests.packed import LayerShape, Shape, weights
 
 DTYPES = [
     "f4",
@@ -134,13 +137,48 @@ def test_an_index_answers_or_refuses(data: st.DataObject) -> None:
                 assert index.graph()[1].shape[1] == 32
 
 
-HIDDEN, INTERMEDIATE, HEADS, HEAD_DIM, VOCAB, POSITIONS = 20, 30, 2, 16, 5, 4
-SIZES = {
-    "qkv": (3 * HEADS * HEAD_DIM, HIDDEN),
-    "output": (HIDDEN, HEADS * HEAD_DIM),
-    "gate_up": (2 * INTERMEDIATE, HIDDEN),
-    "down": (HIDDEN, INTERMEDIATE),
-}
+_LAYER = LayerShape(bias=True, head_norms=True, branch_norms=True, window=3)
+SHAPE = Shape(vocab=5, positions=20, layers=(_LAYER, LayerShape(bits=4, block=64)))
+NUMBERS = [0, 1, 2, 3, 7, 16, 32, 48, 2**20, 2**40, 2**63, 2**64, -1, 0.5, float("nan"), None, "a"]
+
+
+def _damaged(draw: Any, value: Any) -> Any:
+    """Draw a model whose arrays hold any bits; a few parts are of another kind, or missing."""
+    if isinstance(value, np.ndarray):
+        if draw(st.integers(0, 7)):
+            return value
+        return draw(arrays(near(*value.shape), value.dtype.str[1:]))
+    if draw(st.integers(0, 200)) == 0:
+        return draw(st.sampled_from([*NUMBERS, *NO_ARRAYS]))
+    if isinstance(value, list):
+        return [_damaged(draw, inner) for inner in value]
+    if isinstance(value, dict):
+        missing = draw(st.sampled_from([*[None] * 60, *value]))
+        return {name: _damaged(draw, v) for name, v in value.items() if name != missing}
+    return value
+
+
+@given(st.data())
+def test_a_transformer_reads_or_refuses(data: st.DataObject) -> None:
+    model = _damaged(data.draw, weights(np.random.default_rng(1), SHAPE))
+    transformer = attempt(Transformer, model, threads=data.draw(st.integers(0, 2)))
+    sizes = {"layers": 2, "heads": 2, "head_dim": 16, "capacity": 20}
+    if data.draw(st.integers(0, 9)) == 0:
+        # Nothing between: so much memory might be had.
+        sizes[data.draw(st.sampled_from(sorted(sizes)))] = data.draw(
+            st.sampled_from([0, 1, 3, 24, 32, -1, 2**47, 2**63, 2**64])
+        )
+    cache = attempt(KvCache, **sizes)
+    if transformer is None or cache is None:
+        return
+    for _ in range(data.draw(st.integers(1, 4))):
+        count = data.draw(st.integers(0, 20))
+        embeddings = data.draw(arrays(near(count, SHAPE.hidden), "f4"))
+        logits = data.draw(arrays(near(data.draw(st.integers(0, count)), SHAPE.vocab), "f4"))
+        position = data.draw(st.sampled_from([0, 0, 1, 7, 20, 32, 2**63, 2**64, -1]))
+        attempt(transformer.read, cache, embeddings, position, logits)
+        saved = attempt(cache.save, data.draw(st.integers(0, 33)))
+        attempt(cache.load, saved or data.draw(st.binary(max_size=600)))
 
 
 @given(st.data())

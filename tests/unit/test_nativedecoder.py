@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from edgepersona.bundle import Bundle
+from edgepersona.bundle import Bundle, write_manifest
 from edgepersona.decoder import open_decoder
-from edgepersona.errors import InputError
+from edgepersona.errors import BundleError, InputError
 from edgepersona.nativedecoder import NativeDecoder, NativeState
 
 torch = pytest.importorskip("torch", reason="export extra is not installed")
@@ -70,6 +73,23 @@ def test_the_number_of_threads_changes_nothing(
     other = open_decoder(bundle, threads=threads)
     assert isinstance(other, NativeDecoder)
     np.testing.assert_array_equal(_whole(other), _whole(decoder))
+
+
+def test_no_tokens_give_no_logits(decoder: NativeDecoder) -> None:
+    state = decoder.start(capacity=4)
+    assert state.verify([]).shape == (0, VOCAB)
+    assert state.extend(decoder.embed([]), wanted=0).shape == (0, VOCAB)
+    assert state.length == 0
+
+
+def test_a_width_that_fills_no_blocks_is_read(tmp_path: Path) -> None:
+    model = tiny.llama(VOCAB, hidden_size=72, head_dim=16, initializer_range=0.05)
+    decoder = open_decoder(tiny.write_bundle(tmp_path, model, precision="int8"))
+    assert isinstance(decoder, NativeDecoder)
+    logits = _whole(decoder)
+    assert np.isfinite(logits).all()
+    state = decoder.start(capacity=len(IDS))
+    np.testing.assert_array_equal(np.stack([state.step(i).copy() for i in IDS]), logits)
 
 
 def test_a_rewound_sequence_goes_on_as_if_nothing_had_followed(decoder: NativeDecoder) -> None:
@@ -131,26 +151,12 @@ def test_logits_are_torchs_on_the_same_weights_but_for_rounded_activations(
     tmp_path: Path,
 ) -> None:
     model = tiny.llama(VOCAB, initializer_range=0.05)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if weight.ndim == 2:
-                weight.copy_(_on_a_grid(name, weight))
+    tiny.put_on_grid(model)
     decoder = open_decoder(tiny.write_bundle(tmp_path, model, precision="int8"))
     assert isinstance(decoder, NativeDecoder)
     with torch.inference_mode():
         expected = model(torch.tensor([IDS])).logits[0].numpy()
-    ours = _whole(decoder)
-    cosine = (ours * expected).sum(1) / np.linalg.norm(ours, axis=1)
-    assert (cosine / np.linalg.norm(expected, axis=1)).min() > 0.999
-
-
-def _on_a_grid(name: str, weight):
-    """Return what a weight becomes when it is stored: its rounding is tested elsewhere."""
-    from edgepersona_export.quantize import dequantise, quantise_int8
-
-    block = 32 if "embed" in name else 128
-    values = weight.numpy()
-    return torch.tensor(dequantise(quantise_int8(values, block=block), values.shape[1]))
+    assert tiny.cosines(_whole(decoder), expected).min() > 0.999
 
 
 _PROGRAM = """
@@ -189,3 +195,115 @@ def test_every_instruction_set_gives_the_same_logits(
 
 def test_a_state_is_one_of_the_decoders(decoder: NativeDecoder) -> None:
     assert isinstance(decoder.start(capacity=1), NativeState)
+
+
+def _damaged(
+    tmp_path: Path, bundle: Bundle, *, index: str | None = None, **cut: int
+) -> Callable[[], NativeDecoder]:
+    """Copy a bundle with another model.json or shorter files, its manifest made anew."""
+    for file in bundle.path.rglob("*"):
+        name = file.relative_to(bundle.path)
+        if file.is_dir():
+            (tmp_path / name).mkdir(parents=True, exist_ok=True)
+        elif file.name != "bundle.json":
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            data = file.read_bytes()
+            if index is not None and file.name == "model.json":
+                data = index.encode(errors="surrogatepass")
+            (tmp_path / name).write_bytes(data[: len(data) - cut.get(file.stem, 0)])
+    write_manifest(tmp_path, {k: bundle.manifest[k] for k in ("embedder", "generator")})
+    damaged = Bundle.open(tmp_path)
+    return lambda: NativeDecoder(damaged, damaged.generator.variants[0], threads=1)
+
+
+def _assert_refused(open_: Callable[[], NativeDecoder], reason: str) -> None:
+    with pytest.raises(BundleError, match=r"model\.json: does not describe weights\.bin: ") as e:
+        open_()
+    assert reason in str(e.value)
+    assert "\n" not in str(e.value)
+
+
+Index = dict[str, Any]
+DAMAGES: list[tuple[Callable[[Index], object], str]] = [
+    (lambda d: d["layers"][1]["qkv"].update(codes=1 << 40), "a tensor lies outside the file"),
+    (lambda d: d["layers"][1]["qkv"].update(codes=10**30), "a tensor lies outside the file"),
+    (lambda d: d["layers"][1]["qkv"].update(codes=-64), "a tensor lies outside the file"),
+    (lambda d: d["layers"][1]["qkv"].update(scales=3), "a tensor lies outside the file"),
+    (lambda d: d["layers"][1]["qkv"].update(rows=64), "qkv is not a matrix of 160 by 96"),
+    (lambda d: d["layers"][1]["qkv"].update(columns=128), "qkv"),
+    (lambda d: d["layers"][1]["qkv"].update(rows=1 << 39), "a tensor lies outside the file"),
+    (lambda d: d["layers"][1]["qkv"].update(rows=-1), "-1 is no size"),
+    (lambda d: d["layers"][1]["qkv"].update(rows=160.0), "160.0 is no size"),
+    (lambda d: d["layers"][1]["qkv"].update(block=0), "qkv"),
+    (lambda d: d["layers"][1]["qkv"].update(bits=16), ""),
+    (lambda d: d["layers"][1]["qkv"].update(minima="0"), ""),
+    (lambda d: d["layers"][1]["qkv"].pop("codes"), "lacks 'codes'"),
+    (lambda d: d["layers"][1].pop("mlp_norm"), "has no mlp_norm"),
+    (lambda d: d["layers"][1].update(qkv=3), ""),
+    (lambda d: d["layers"][1].update(window="3"), "'3' is no size"),
+    (lambda d: d["layers"][1].update(rope=1), "none of the model's"),
+    (lambda d: d["layers"].pop(), "layers or positions are not the manifest's"),
+    (lambda d: d.update(layers=[]), "layers or positions are not the manifest's"),
+    (lambda d: d.update(layers={}), ""),
+    (lambda d: d.pop("layers"), "lacks 'layers'"),
+    (lambda d: d["final_norm"].update(offset=2), "a tensor lies outside the file"),
+    (lambda d: d["final_norm"].update(offset=0.5), ""),
+    (lambda d: d["final_norm"].update(shape=[97]), "final_norm has 97 values, expected 96"),
+    (lambda d: d["final_norm"].update(shape=[-96]), "a tensor lies outside the file"),
+    (lambda d: d["final_norm"].update(shape=[]), "axes"),
+    (lambda d: d["final_norm"].update(shape=[1 << 40, 1 << 40]), "a tensor lies outside the file"),
+    (lambda d: d["final_norm"].update(shape="96"), ""),
+    (lambda d: d["ropes"][0].pop("sin"), "lacks 'sin'"),
+    (lambda d: d["ropes"][0]["cos"].update(shape=[128, 16]), "cos"),
+    (lambda d: d.update(ropes=[]), "none of the model's"),
+    (lambda d: d.update(heads=5), "multiple of kv_heads"),
+    (lambda d: d.update(heads=8), "qkv is not a matrix of 192 by 96"),
+    (lambda d: d.update(heads=(1 << 60) + 6), "is no size"),
+    (lambda d: d.update(hidden=95), "hidden is not the manifest's"),
+    (lambda d: d.update(vocab=1), "vocab is not the manifest's"),
+    (lambda d: d.update(positions=16), "layers or positions are not the manifest's"),
+    (lambda d: d.update(norm_eps=[]), "float"),
+    (lambda d: d.update(norm_eps=10**400), "too large"),
+    (lambda d: d.update(activation="relu\nsilu"), "activation is 'relu"),
+    (lambda d: d.update(activation="\ud800"), ""),
+    (lambda d: d.update(activation=None), "activation is 'None'"),
+]
+
+
+@pytest.mark.parametrize(("change", "reason"), DAMAGES)
+def test_a_damaged_index_is_a_bundle_error(
+    bundle: Bundle, tmp_path: Path, change: Callable[[Index], object], reason: str
+) -> None:
+    index = json.loads(bundle.file(bundle.generator.variants[0].path).read_bytes())
+    change(index)
+    _assert_refused(_damaged(tmp_path, bundle, index=json.dumps(index)), reason)
+
+
+@pytest.mark.parametrize("text", ["", "no JSON", "[]", "3", "null", "[" * 100_000, '{"a": 1}'])
+def test_an_index_of_other_text_is_a_bundle_error(
+    bundle: Bundle, tmp_path: Path, text: str
+) -> None:
+    _assert_refused(_damaged(tmp_path, bundle, index=text), "")
+
+
+def test_weights_that_end_early_are_a_bundle_error(bundle: Bundle, tmp_path: Path) -> None:
+    _assert_refused(_damaged(tmp_path, bundle, weights=2), "a tensor lies outside the file")
+
+
+def test_a_table_of_embeddings_of_another_size_is_a_bundle_error(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    open_ = _damaged(tmp_path, bundle, embeddings=1)
+    with pytest.raises(BundleError, match=r"embeddings\.q8: has not the size of a table") as e:
+        open_()
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("name", ["model.json", "weights.bin"])
+def test_a_file_that_the_bundle_lacks_is_named(bundle: Bundle, tmp_path: Path, name: str) -> None:
+    open_ = _damaged(tmp_path, bundle)
+    next(tmp_path.rglob(name)).unlink()
+    with pytest.raises(BundleError, match=name):
+        open_()
+    with pytest.raises(BundleError, match=name):
+        Bundle.open(tmp_path)

@@ -1,0 +1,27 @@
+// float16 by its definition, bit by bit: what the kernels' conversions are held to.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+inline double value_of_half(std::uint16_t half) {
+    const double sign = (half & 0x8000) != 0 ? -1.0 : 1.0;
+    const int exponent = half >> 10 & 31, fraction = half & 1023;
+    if (exponent == 31) return fraction != 0 ? NAN : sign * INFINITY;
+    const int digits = exponent == 0 ? fraction : 1024 + fraction;
+    return sign * std::ldexp(digits, std::max(exponent, 1) - 25);
+}
+
+// Ties to even. Whatever is not a number becomes one of those that are none.
+inline std::uint16_t nearest_half(double x) {
+    const auto sign = static_cast<std::uint16_t>(std::signbit(x) ? 0x8000 : 0);
+    if (std::isnan(x)) return static_cast<std::uint16_t>(sign | 0x7e00);
+    if (std::abs(x) >= 65536) return static_cast<std::uint16_t>(sign | 0x7c00);
+    int exponent = 0;
+    if (std::frexp(x, &exponent) == 0.0) exponent = -13;
+    exponent = std::max(exponent, -13);  // subnormal ones have the steps of the smallest normal
+    const double steps = std::nearbyint(std::ldexp(std::abs(x), 11 - exponent));
+    const int bits = ((exponent + 14) << 10) + static_cast<int>(steps) - 1024;
+    return static_cast<std::uint16_t>(sign | std::min(bits, 0x7c00));
+}
