@@ -42,3 +42,11 @@ def test_what_changes_for_good_is_followed() -> None:
         costs.note(2, 0.02)
         costs.note(8, 0.08)
     assert costs.of(8) == pytest.approx(8.0, rel=0.05)
+
+
+def test_a_slow_first_pass_is_soon_made_up_for() -> None:
+    costs = PassCosts()
+    costs.note_step(1.0)
+    for _ in range(12):
+        costs.note_step(0.01)
+    assert costs.step_s < 0.03
