@@ -11,6 +11,7 @@ from bench import (
     answering,
     asking,
     embedding,
+    frontier,
     generation,
     memory,
     native_works,
@@ -26,6 +27,7 @@ GENERATION: dict[str, Run] = {
     **dict.fromkeys(embedding.WORKS, embedding.run),
     **dict.fromkeys(asking.WORKS, asking.run),
     **dict.fromkeys(answering.WORKS, answering.run),
+    **dict.fromkeys(frontier.WORKS, frontier.run),
 }
 INDEX: dict[str, Run] = {
     **dict.fromkeys(search.EXACT, search.run_exact),

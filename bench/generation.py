@@ -12,6 +12,7 @@ from bench import genai_model, llama
 from bench.machine import processor
 from bench.options import Options
 from bench.process import Worker
+from bench.roofline import bytes_a_token, read_bytes_per_s
 from bench.rows import Row, compare, publish
 from edgepersona.bundle import Bundle, default_bundle_path
 from edgepersona.runtime import physical_cores
@@ -25,23 +26,40 @@ def run(works: set[str], options: Options) -> None:
     """Measure and publish those of ``decode`` and ``prefill`` that are asked for."""
     bundle = Bundle.open(default_bundle_path())
     threads = physical_cores()
-    texts = _texts()
-    tokenizer = Tokenizer(bundle.file(bundle.manifest["generator"]["tokenizer"]))
-    windows = [tokenizer.encode(text)[:160] for text in texts]
-    prompts = [ids[:PROMPT_TOKENS] for ids in windows if len(ids) >= PROMPT_TOKENS]
+    windows, prompts = tokens(bundle)
     workers = _start(bundle, threads, prompts[0])
     try:
         theirs = {w.name: _perplexity(w, windows) for w in workers}
         as_prompt = {w.name: _perplexity(w, windows, "prompt_losses") for w in workers[:1]}
         perplexity = {"decode": theirs, "prefill": {**theirs, **as_prompt}}
-        speeds = _measure(workers, prompts, options.rounds)
+        speeds = measure(workers, prompts, options.rounds)
     finally:
         for worker in workers:
             worker.close()
-    tokens = sum(len(ids) - 1 for ids in windows)
-    machine = f"{processor()}, {threads} threads, {tokens:,} tokens scored, {options.rounds} rounds"
+    scored = sum(len(ids) - 1 for ids in windows)
+    machine = f"{processor()}, {threads} threads, {scored:,} tokens scored, {options.rounds} rounds"
     for work in sorted(works):
-        publish(work, _rows(work, workers, speeds[work], perplexity[work]), machine)
+        rows = _rows(work, workers, speeds[work], perplexity[work])
+        if work == "decode":
+            rows.append(_beside_the_roofline(bundle, threads, speeds[work][workers[0].name]))
+        publish(work, rows, machine)
+
+
+def tokens(bundle: Bundle) -> tuple[list[list[int]], list[list[int]]]:
+    """Return what is scored, and what is read before decoding: token ids of texts."""
+    tokenizer = Tokenizer(bundle.file(bundle.manifest["generator"]["tokenizer"]))
+    windows = [tokenizer.encode(text)[:160] for text in _texts()]
+    return windows, [ids[:PROMPT_TOKENS] for ids in windows if len(ids) >= PROMPT_TOKENS]
+
+
+def _beside_the_roofline(bundle: Bundle, threads: int, speeds: list[float]) -> Row:
+    """Return the share of what a plain read of the weights would allow."""
+    size_bytes, bytes_per_s = bytes_a_token(bundle), read_bytes_per_s(threads)
+    limit = [bytes_per_s / size_bytes] * len(speeds)
+    return compare(
+        "decode", "a plain read of the weights", speeds, limit, unit="tokens/s", better="higher",
+        quality=f"{size_bytes / 1e6:.1f} MB a token, memory read at {bytes_per_s / 1e9:.1f} GB/s",
+    )  # fmt: skip
 
 
 def _start(bundle: Bundle, threads: int, prompt: list[int]) -> list[Worker]:
@@ -64,7 +82,7 @@ def _perplexity(worker: Worker, windows: list[list[int]], way: str = "losses") -
     return float(np.exp(np.mean(losses)))
 
 
-def _measure(
+def measure(
     workers: list[Worker], prompts: list[list[int]], rounds: int
 ) -> dict[str, dict[str, list[float]]]:
     """Return tokens/s by work and peer; peers take turns within every round."""

@@ -265,7 +265,8 @@ TEST(any_float_becomes_the_nearest_half_alone_and_among_others) {
     for (float& value : x) {
         const auto bits = static_cast<std::uint32_t>(random());
         std::memcpy(&value, &bits, sizeof value);
-        if (random() % 2 == 0) value = std::ldexp(std::fmod(value, 1.0F), static_cast<int>(random() % 50) - 30);
+        const int exponent = static_cast<int>(random() % 50) - 30;
+        if (random() % 2 == 0) value = std::ldexp(std::fmod(value, 1.0F), exponent);
     }
     for (const LmKernels* set : usable_lm_kernels()) {
         std::vector<std::uint16_t> halves(x.size());

@@ -31,6 +31,10 @@ def test_rows_are_codes_times_scales_without_gaps(tmp_path: Path, hidden: int) -
         np.testing.assert_array_equal(rows, expected[list(ids)])
         assert rows.dtype == np.float32
         assert rows.flags.c_contiguous
+    blocks = table.scratch()
+    for token in range(VOCAB):
+        table.fill(blocks, token)
+        np.testing.assert_array_equal(blocks.reshape(-1)[:hidden], expected[token])
 
 
 @pytest.mark.parametrize("more", [-1, 1, 34])
