@@ -34,7 +34,7 @@ def run(works: set[str], options: Options) -> None:
     ]
     workers = [*ours, *llama.start(threads, prompts[0])]
     try:
-        # Ours at once: the native core gives the same bits as one by one, and a graph takes minutes.
+        # Ours at once: in the core the same bits as one by one, and a graph would take minutes.
         ways = {w.name: "prompt_losses" if w in ours else "losses" for w in workers}
         losses = {w.name: [w.ask(ways[w.name], ids)[1] for ids in windows] for w in workers}
         speeds = generation.measure(workers, prompts, options.rounds)["decode"]
