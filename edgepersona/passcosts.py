@@ -46,10 +46,9 @@ class PassCosts:
         self.step_s = known + share * (min(seconds, 2 * known) - known) if known else seconds
 
     def note(self, tokens: int, seconds: float) -> float:
-        """Take in what a pass over ``tokens``, more than one, took; return its cost."""
-        cost = min(seconds / self.step_s, 2 * self.of(tokens))
-        self._take(tokens - 1.0, cost)
-        return cost
+        """Take in what a pass over ``tokens``, more than one, took; return what such a one costs."""
+        self._take(tokens - 1.0, min(seconds / self.step_s, 2 * self.of(tokens)))
+        return self.of(tokens)
 
     def _take(self, x: float, y: float) -> None:
         weight, sum_x, sum_y, sum_xx, sum_xy = (_FADING * value for value in self._sums)

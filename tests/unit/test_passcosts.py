@@ -31,7 +31,7 @@ def test_one_length_alone_is_known_by_itself() -> None:
 def test_one_slow_pass_counts_as_twice_what_was_expected_at_most() -> None:
     costs = learnt({2: 1.1, 8: 1.7})
     expected = costs.of(8)
-    assert costs.note(8, 100.0) == pytest.approx(2 * expected)
+    assert expected < costs.note(8, 100.0) < 1.2 * expected
     costs.note_step(100.0)
     assert costs.step_s <= 0.011
 
