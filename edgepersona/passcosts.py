@@ -46,7 +46,7 @@ class PassCosts:
         self.step_s = known + share * (min(seconds, 2 * known) - known) if known else seconds
 
     def note(self, tokens: int, seconds: float) -> float:
-        """Take in what a pass over ``tokens``, more than one, took; return what such a one costs."""
+        """Take in what a pass over ``tokens`` (two or more) took; return what such a one costs."""
         self._take(tokens - 1.0, min(seconds / self.step_s, 2 * self.of(tokens)))
         return self.of(tokens)
 
