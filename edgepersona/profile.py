@@ -242,7 +242,7 @@ class Profile:
             schema=schema,
             strategy=strategy,
             heads=heads,
-            continuations=self._continuations("title" if task.kind == "title" else "text"),
+            continuations=self._continuations(task.field),
         )
 
     def generate(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from edgepersona.errors import InputError
 
@@ -85,8 +86,10 @@ class Filter:
 class Task:
     """What the user asks for.
 
-    ``kind`` is ``answer``, ``title``, ``reply`` or ``instruction``; the last one needs
-    ``instruction``, a sentence that says what to do with ``text``.
+    ``kind`` is ``answer``, ``reply``, ``instruction``, or what to find for ``text``: its ``title``,
+    ``subject``, ``headline``, ``rating`` or ``tag``. The kind ``instruction`` needs
+    ``instruction``, a sentence that says what to do with ``text``; all others but ``answer`` have
+    one of their own, and take this in its place.
     """
 
     text: str
@@ -98,12 +101,23 @@ class Task:
     def __post_init__(self) -> None:
         if self.kind not in TASK_KINDS:
             raise InputError(f"task kind {self.kind!r}: expected one of {', '.join(TASK_KINDS)}")
-        if (self.kind == "instruction") != bool(self.instruction):
-            raise InputError("an instruction goes with the task kind 'instruction' and no other")
+        if self.kind == "instruction" and not self.instruction:
+            raise InputError("the task kind 'instruction' needs an instruction")
+        if self.kind == "answer" and self.instruction:
+            raise InputError("a question is the text alone: an instruction has the task kind "
+                             "'instruction'")
         check_text(self.text, what="the text")
 
+    @property
+    def field(self) -> Literal["title", "text"]:
+        """Which field of the user's records answers are like."""
+        return "title" if self.kind in TITLE_KINDS else "text"
 
-TASK_KINDS = ("answer", "title", "reply", "instruction")
+
+TITLE_KINDS = ("title", "subject", "headline", "rating", "tag")
+"""Tasks whose answers are what records have for a title."""
+
+TASK_KINDS = ("answer", *TITLE_KINDS, "reply", "instruction")
 
 
 def check_text(text: str, *, what: str) -> None:

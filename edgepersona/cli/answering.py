@@ -63,7 +63,7 @@ def register(commands: Commands) -> None:
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
         "--task",
-        choices=["answer", "title", "reply"],
+        choices=["answer", "title", "subject", "headline", "rating", "tag", "reply"],
         help="what to write about QUESTION (default: answer)",
     )
     how.add_argument(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from edgepersona.prompt import Prompt, Segment, TextSegment
 from edgepersona.records import Record, Task
@@ -15,10 +16,40 @@ _RECORD_CHARACTERS = 1200
 
 _RULE = "---\n"
 
-_INSTRUCTIONS = {
-    "title": "Write the title of the following text. Answer with the title alone.",
-    "reply": "Write a reply to the following message. Answer with the reply alone.",
+
+class _Form(NamedTuple):
+    """A task of finding a title: its sentence, and what text and title are called."""
+
+    instruction: str
+    text: str
+    title: str
+
+
+_FORMS = {
+    "title": _Form(
+        "Write the title of the following text. Answer with the title alone.", "Text", "Title"
+    ),
+    "subject": _Form(
+        "Write the subject line of the following message. Answer with the subject alone.",
+        "Message",
+        "Subject",
+    ),
+    "headline": _Form(
+        "Write the headline of the following article. Answer with the headline alone.",
+        "Article",
+        "Headline",
+    ),
+    "rating": _Form(
+        "Which rating from 1 (worst) to 5 (best) goes with the following review? Answer with the "
+        "number alone.",
+        "Review",
+        "Rating",
+    ),
+    "tag": _Form(
+        "Which tag goes with the following text? Answer with the tag alone.", "Text", "Tag"
+    ),
 }
+_REPLY = "Write a reply to the following message. Answer with the reply alone."
 
 
 def write_prompt(task: Task, records: Sequence[Record]) -> Prompt:
@@ -36,9 +67,10 @@ def write_prompt(task: Task, records: Sequence[Record]) -> Prompt:
 
 def _show(record: Record, task: Task) -> str:
     text = _shorten(record.text)
-    if task.kind == "title" and record.title:
+    form = _FORMS.get(task.kind)
+    if form and record.title:
         # The order the answer comes in: a small model follows the pattern more than the request.
-        return f"{_RULE}Text: {text}\nTitle: {record.title}\n"
+        return f"{_RULE}{form.text}: {text}\n{form.title}: {record.title}\n"
     lines = [f"Date: {record.date}" if record.date else "", record.title, text]
     return _RULE + "\n".join(line for line in lines if line) + "\n"
 
@@ -47,8 +79,10 @@ def _ask(task: Task, *, from_records: bool = False) -> str:
     if task.kind == "answer":
         question = f"\nQuestion: {task.text}\nAnswer in one sentence."
         return question if from_records else task.text
-    instruction = task.instruction or _INSTRUCTIONS[task.kind]
-    return f"{instruction}\n\nText: {task.text}" + ("\nTitle:" if task.kind == "title" else "")
+    if form := _FORMS.get(task.kind):
+        asked = task.instruction or form.instruction
+        return f"{asked}\n\n{form.text}: {task.text}\n{form.title}:"
+    return f"{task.instruction or _REPLY}\n\nText: {task.text}"
 
 
 def _shorten(text: str) -> str:
