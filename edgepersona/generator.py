@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,6 +27,9 @@ from edgepersona.variants import Choice
 
 _PREFILL_CHUNK = 512
 """Tokens of one prefill call: bounds memory, and how long a cancel can take."""
+
+_SCORED_CHUNK = 64
+"""Tokens whose logits are held at once while the likelihood of a text is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,8 @@ class Generator:
         for segment in prompt.segments:
             if isinstance(segment, SoftSegment):
                 _check_vectors(segment.vectors, self.decoder.hidden)
+        if form is not None:  # JSON begins with itself
+            prompt = replace(prompt, opening="")
         # A prompt is worth more than a long answer: the answer is promised a quarter at most.
         promised = min(params.max_new_tokens, self.context // 4)
         layout = lay_out(prompt, self.tokenizer, self._template, max_tokens=self.context - promised)
@@ -197,12 +202,44 @@ class Stream:
             raise EdgePersonaError("the answer is not finished: iterate over the stream first")
         return self._result
 
+    def log_probs(
+        self, answer: str, *, temperatures: Sequence[float] = (1.0,)
+    ) -> NDArray[np.float32]:
+        """Return how likely each token of ``answer`` would be: natural logarithms, float32 (t, n).
+
+        A row for each of ``temperatures``. The tokens are those of the text, behind a space where
+        the prompt opens the answer, and without an end; those beyond the context are left out.
+        Nothing is generated, and the answer that iterating gives is no other for it.
+        """
+        generator, prompt_tokens = self._generator, self.layout.token_count
+        space = " " if self.layout.opening else ""
+        ids = generator.tokenizer.encode(space + answer)[: generator.context - prompt_tokens]
+        positions = [*self._positions, *ids]
+        state = generator.prefixes.take(positions, capacity=len(positions))
+        state.rewind(min(state.length, prompt_tokens - 1))
+        embed = generator.decoder.embed
+        vectors = self.layout.vectors(embed, state.length)
+        if ids[:-1]:  # nothing is asked of the logits after the last one
+            vectors = np.concatenate([vectors, embed(ids[:-1])])
+        unscored = len(vectors) - len(ids)
+        for start in range(0, unscored, _PREFILL_CHUNK):
+            state.extend(vectors[start : min(start + _PREFILL_CHUNK, unscored)], wanted=0)
+        found = np.empty((len(temperatures), len(ids)), np.float32)
+        for start in range(0, len(ids), _SCORED_CHUNK):
+            some = slice(start, min(start + _SCORED_CHUNK, len(ids)))
+            logits = state.extend(vectors[unscored:][some], wanted=some.stop - start)
+            for row, temperature in enumerate(temperatures):
+                found[row, some] = _log_probs(logits, ids[some], temperature)
+        generator.prefixes.put(positions[: state.length], state)
+        return found
+
     def _run(self) -> Iterator[str]:
         params, generator, form = self._params, self._generator, self._form
         prompt_tokens, ids = self.layout.token_count, self.layout.token_ids
         limit = min(params.max_new_tokens, generator.context - prompt_tokens)
         sampler = Sampler(params, ids)
-        text, stops = TextStream(generator.tokenizer), StopStrings(params.stop)
+        text = TextStream(generator.tokenizer, trim=bool(self.layout.opening))
+        stops = StopStrings(params.stop)
         given: list[str] = []
         tokens: list[int] = []
         started = first = last = time.perf_counter()
@@ -309,6 +346,16 @@ class Stream:
         # Asked afterwards: a record that goes after this question is followed by a clear().
         if self._heads is not None and self._heads.is_stale():
             prefixes.clear()
+
+
+def _log_probs(
+    logits: NDArray[np.float32], ids: Sequence[int], temperature: float
+) -> NDArray[np.float32]:
+    """Return the logarithm of each token's share in its row of logits."""
+    scaled = (logits - logits.max(axis=1, keepdims=True)) / np.float32(temperature)
+    chosen = scaled[np.arange(len(ids)), ids]
+    shares: NDArray[np.float32] = chosen - np.log(np.exp(scaled, out=scaled).sum(axis=1))
+    return shares
 
 
 def _check_vectors(vectors: NDArray[np.float32], hidden: int) -> None:

@@ -29,6 +29,8 @@ class Layout:
     dropped: tuple[str, ...]
     dropped_turns: int
     input_tokens_dropped: int
+    opening: str = ""
+    """What the answer begins with, the last of the parts."""
     head: int = 0
     """How many positions, from the first on, other prompts of the kind begin with as well."""
     stem: int = 0
@@ -77,7 +79,7 @@ def lay_out(
         for s in prompt.segments
     ]
     turns = [(role, tokenizer.encode(text)) for role, text in prompt.turns]
-    system = tokenizer.encode(prompt.system)
+    system, opening = tokenizer.encode(prompt.system), tokenizer.encode(prompt.opening)
     dropped: list[str] = []
     dropped_turns = input_tokens_dropped = 0
     while True:
@@ -85,7 +87,7 @@ def lay_out(
         contents: list[list[Part]] = [[system]]
         contents += [[ids] for _, ids in turns]
         contents.append([part for part, _ in segments])
-        parts = _assemble(frame, contents, tokenizer)
+        parts = _assemble([*frame, len(contents)], [*contents, [opening]], tokenizer)
         excess = sum(map(len, parts)) - max_tokens
         if excess <= 0:
             break
@@ -106,6 +108,7 @@ def lay_out(
         dropped=tuple(dropped),
         dropped_turns=dropped_turns,
         input_tokens_dropped=input_tokens_dropped,
+        opening=prompt.opening,
         head=head,
         stem=stem,
     )

@@ -96,10 +96,13 @@ class Profile:
         key: str | None = None,
         create: bool = True,
         target: str | None = None,
+        embedder: Encoder | None = None,
+        generator: Generator | None = None,
     ) -> Profile:
         """Open the profile at ``path``, made where it is missing; ``key`` encrypts it at rest.
 
-        ``target`` is where the LLM is to run, as Generator takes it.
+        ``target`` is where the LLM is to run, as Generator takes it. ``embedder`` and ``generator``
+        are those of the bundle where they are loaded already, so that profiles share them.
 
         Raises ProfileError where it is damaged, locked, made with another embedder, or where
         ``key`` does not open it; BundleError where the bundle cannot be used.
@@ -115,9 +118,9 @@ class Profile:
         )
         return cls(
             store,
-            embedder=lambda: _load_embedder(bundle, target),
+            embedder=lambda: embedder or _load_embedder(bundle, target),
             vectors=_native_vectors,
-            generator=lambda: _load_generator(bundle, target),
+            generator=lambda: generator or _load_generator(bundle, target),
         )
 
     def __enter__(self) -> Profile:

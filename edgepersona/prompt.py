@@ -38,6 +38,8 @@ class Prompt:
     system: str
     segments: tuple[Segment, ...]
     turns: tuple[tuple[str, str], ...] = ()
+    opening: str = ""
+    """What the answer begins with: read as part of the prompt, and not given out."""
     constant: int = 0
     """How many segments, from the first on, are the same whatever is asked: words around the
     records, a mean persona. What they make of the model's cache is kept between runs."""

@@ -104,8 +104,9 @@ class Task:
         if self.kind == "instruction" and not self.instruction:
             raise InputError("the task kind 'instruction' needs an instruction")
         if self.kind == "answer" and self.instruction:
-            raise InputError("a question is the text alone: an instruction has the task kind "
-                             "'instruction'")
+            raise InputError(
+                "a question is the text alone: an instruction has the task kind 'instruction'"
+            )
         check_text(self.text, what="the text")
 
     @property

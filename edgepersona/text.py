@@ -76,11 +76,13 @@ class Tokenizer:
 class TextStream:
     """Turns tokens into text as they come, and never gives out half a character.
 
-    ``"".join(stream.add(i) for i in ids) + stream.flush()`` equals ``tokenizer.decode(ids)``.
+    ``"".join(stream.add(i) for i in ids) + stream.flush()`` equals ``tokenizer.decode(ids)``, or,
+    where ``trim`` is set, this without the space that it begins with.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, trim: bool = False) -> None:
         self._tokenizer = tokenizer
+        self._trim = trim
         self._ids: list[int] = []
         self._start = 0  # the first id of the window that is decoded
         self._read = 0  # ids before this one were given out
@@ -92,12 +94,18 @@ class TextStream:
         if text.endswith("\ufffd"):  # the bytes of a character that is not whole yet
             return ""
         self._start, self._read = self._read, len(self._ids)
-        return text
+        return self._trimmed(text)
 
     def flush(self) -> str:
         """Return what is left at the end: a broken character comes out as U+FFFD."""
         text = self._pending()
         self._start, self._read = self._read, len(self._ids)
+        return self._trimmed(text)
+
+    def _trimmed(self, text: str) -> str:
+        if self._trim:
+            text = text.lstrip()
+            self._trim = not text
         return text
 
     def _pending(self) -> str:

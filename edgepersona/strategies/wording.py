@@ -57,19 +57,22 @@ def write_prompt(task: Task, records: Sequence[Record]) -> Prompt:
 
     The most telling one comes last, beside the task: a small model goes by what it read last.
     """
+    opening = f"{_FORMS[task.kind].title}:" if task.kind in _FORMS else ""
     if not records:
-        return Prompt(system=_SYSTEM, segments=(TextSegment(_ask(task)),), turns=task.turns)
+        return Prompt(_SYSTEM, (TextSegment(_ask(task)),), turns=task.turns, opening=opening)
     segments: list[Segment] = [TextSegment("Here is what I wrote:\n\n")]
     segments += [TextSegment(_show(record, task), record.id) for record in reversed(records)]
     segments.append(TextSegment(_RULE + _ask(task, from_records=True)))
-    return Prompt(_SYSTEM_WITH_RECORDS, tuple(segments), turns=task.turns, constant=1)
+    return Prompt(
+        _SYSTEM_WITH_RECORDS, tuple(segments), turns=task.turns, opening=opening, constant=1
+    )
 
 
 def _show(record: Record, task: Task) -> str:
     text = _shorten(record.text)
     form = _FORMS.get(task.kind)
     if form and record.title:
-        # The order the answer comes in: a small model follows the pattern more than the request.
+        # As the answer is opened: a small model follows the pattern more than the request.
         return f"{_RULE}{form.text}: {text}\n{form.title}: {record.title}\n"
     lines = [f"Date: {record.date}" if record.date else "", record.title, text]
     return _RULE + "\n".join(line for line in lines if line) + "\n"
@@ -80,8 +83,7 @@ def _ask(task: Task, *, from_records: bool = False) -> str:
         question = f"\nQuestion: {task.text}\nAnswer in one sentence."
         return question if from_records else task.text
     if form := _FORMS.get(task.kind):
-        asked = task.instruction or form.instruction
-        return f"{asked}\n\n{form.text}: {task.text}\n{form.title}:"
+        return f"{task.instruction or form.instruction}\n\n{form.text}: {task.text}"
     return f"{task.instruction or _REPLY}\n\nText: {task.text}"
 
 

@@ -253,3 +253,76 @@ def test_closing_lets_go_of_what_was_read(profile) -> None:
     assert len(cache._kept) == 1
     own.close()
     assert cache._kept == []
+
+
+def test_an_opening_is_read_and_not_given_out(make) -> None:
+    decoder = ChainDecoder(order=None)
+    generator = make(decoder)
+    decoder.only = generator.tokenizer.encode(" a")
+    opened = finish(generator, replace(PROMPT, opening="Title:"), GREEDY)
+    plain = finish(generator, PROMPT, GREEDY)
+    assert opened.prompt_tokens == plain.prompt_tokens + len("Title:")
+    assert opened.text != plain.text
+    assert opened.text == opened.text.lstrip()
+    assert "Title" not in opened.text
+
+
+def likelihood(decoder: ChainDecoder, read: list[int], answer: list[int], t: float) -> list[float]:
+    found = []
+    for at, token in enumerate(answer):
+        seen = [decoder.embed([i])[0].tobytes() for i in [*read, *answer[:at]]]
+        logits = decoder.logits(seen).astype(np.float64) / t
+        found.append(logits[token] - np.log(np.exp(logits).sum()))
+    return found
+
+
+@pytest.mark.parametrize("opening", ["", "Title:"])
+@pytest.mark.parametrize("length", [1, 2, 63, 64, 65, 150])
+def test_log_probs_are_those_of_each_token_behind_the_prompt(
+    make, opening: str, length: int
+) -> None:
+    decoder = ChainDecoder(order=None)
+    decoder.context = 4096
+    generator = make(decoder)
+    decoder.only = []
+    prompt = replace(PROMPT, opening=opening)
+    answer = ("tea and boats and " * 20)[:length]
+    ids = generator.tokenizer.encode(f" {answer}" if opening else answer)
+    stream = generator.stream(prompt, GREEDY)
+    found = stream.log_probs(answer, temperatures=(1.0, 2.0))
+    assert found.shape == (2, len(ids))
+    for row, temperature in zip(found, (1.0, 2.0), strict=True):
+        wanted = likelihood(decoder, stream.layout.token_ids, ids, temperature)
+        assert row == pytest.approx(wanted, rel=1e-4)
+
+
+def test_log_probs_and_answers_do_not_disturb_each_other(make) -> None:
+    plain = finish(make(ChainDecoder(order=None)), PROMPT, GREEDY)
+    generator = make(ChainDecoder(order=None))
+    stream = generator.stream(PROMPT, GREEDY)
+    before = stream.log_probs("abcd")
+    answer = "".join(stream)
+    assert answer == plain.text
+    assert np.array_equal(stream.log_probs("abcd"), before)
+    # Where the answer begins as the text does, what was read of it is not taken for the prompt.
+    assert np.array_equal(
+        stream.log_probs(answer),
+        make(ChainDecoder(order=None)).stream(PROMPT, GREEDY).log_probs(answer),
+    )
+
+
+def test_log_probs_read_a_prompt_that_was_answered_only_once(make) -> None:
+    decoder = ChainDecoder(order=None)
+    generator = make(decoder)
+    stream = generator.stream(PROMPT, GREEDY)
+    for _ in stream:
+        pass
+    decoder.prefilled.clear()
+    stream.log_probs("abcd")
+    assert sum(decoder.prefilled) == 4
+
+
+def test_log_probs_of_nothing_are_none_and_those_beyond_the_context_are_left_out(make) -> None:
+    stream = make(ChainDecoder(order=None), max_context=200).stream(PROMPT, GREEDY)
+    assert stream.log_probs("").shape == (1, 0)
+    assert stream.log_probs("a" * 500).shape == (1, 200 - stream.layout.token_count)

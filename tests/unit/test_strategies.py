@@ -6,7 +6,7 @@ import pytest
 
 from edgepersona.errors import InputError
 from edgepersona.prompt import Prompt, TextSegment
-from edgepersona.records import Hit, Record, Task
+from edgepersona.records import TASK_KINDS, Hit, Record, Task
 from edgepersona.strategies import STRATEGIES, find
 
 HISTORY = [Record(f"text {i}", title=f"title {i}", id=f"r{i}") for i in range(9)]
@@ -55,16 +55,48 @@ def test_recent_shows_the_newest_whatever_the_question() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(STRATEGIES))
-@pytest.mark.parametrize("kind", ["answer", "title", "reply"])
+@pytest.mark.parametrize("kind", [kind for kind in TASK_KINDS if kind != "instruction"])
 def test_an_empty_history_leaves_the_task_as_none_has_it(name: str, kind: str) -> None:
     task = Task("Some words", kind=kind)
     assert _text(find(name)(task, View([]))) == _text(find("none")(task, View([])))
 
 
-def test_titles_are_shown_in_the_form_that_is_asked_for() -> None:
-    text = _text(find("rag")(Task("A body", kind="title"), View(HISTORY[:1])))
-    assert "Text: text 0\nTitle: title 0" in text
-    assert text.endswith("Text: A body\nTitle:")
+@pytest.mark.parametrize(
+    ("kind", "body", "title"),
+    [
+        ("title", "Text", "Title"),
+        ("subject", "Message", "Subject"),
+        ("headline", "Article", "Headline"),
+        ("rating", "Review", "Rating"),
+        ("tag", "Text", "Tag"),
+    ],
+)
+def test_titles_are_shown_in_the_form_that_the_answer_is_opened_in(
+    kind: str, body: str, title: str
+) -> None:
+    prompt = find("rag")(Task("A body", kind=kind), View(HISTORY[:1]))
+    assert f"{body}: text 0\n{title}: title 0" in _text(prompt)
+    assert _text(prompt).endswith(f"{body}: A body")
+    assert prompt.opening == f"{title}:"
+    assert find("none")(Task("A body", kind=kind), View([])).opening == f"{title}:"
+
+
+def test_a_task_may_have_a_sentence_of_its_own() -> None:
+    task = Task("A body", kind="tag", instruction="Is it tea or boats?")
+    assert "Is it tea or boats?\n\nText: A body" in _text(find("none")(task, View([])))
+
+
+@pytest.mark.parametrize(("kind", "instruction"), [("instruction", ""), ("answer", "Shout.")])
+def test_an_instruction_goes_where_there_is_something_to_be_done(
+    kind: str, instruction: str
+) -> None:
+    with pytest.raises(InputError, match="instruction"):
+        Task("A body", kind=kind, instruction=instruction)
+
+
+@pytest.mark.parametrize("kind", ["answer", "reply"])
+def test_other_answers_begin_as_they_like(kind: str) -> None:
+    assert find("rag")(Task("A body", kind=kind), View(HISTORY)).opening == ""
 
 
 def test_a_free_instruction_stands_in_the_prompt() -> None:

@@ -31,6 +31,13 @@ def test_a_stream_gives_the_text_and_never_half_a_character(
         assert not any("\ufffd" in piece for piece in pieces)
 
 
+@given(text=st.text(max_size=12), space=st.text(" \n\t", max_size=3))
+def test_a_trimmed_stream_begins_with_a_word(tokenizer: Tokenizer, text: str, space: str) -> None:
+    stream = TextStream(tokenizer, trim=True)
+    pieces = [stream.add(i) for i in tokenizer.encode(space + text)]
+    assert "".join(pieces) + stream.flush() == (space + text).lstrip()
+
+
 def test_a_character_cut_short_comes_out_marked_at_the_end(tokenizer: Tokenizer) -> None:
     stream = TextStream(tokenizer)
     ids = tokenizer.encode("a😀")
