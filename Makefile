@@ -22,7 +22,7 @@ $(VENV)/.created:
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.created pyproject.toml setup.py constraints.txt $(NATIVE)
-	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[$(RUNTIME),export,dev]'
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[$(RUNTIME),export,eval,dev]'
 	@touch $@
 
 # Only the files in these packages are wanted, not the programs they declare.

@@ -13,6 +13,7 @@ from edgepersona.cli.answering import register as register_ask
 from edgepersona.cli.chatting import register as register_chat
 from edgepersona.cli.doctor import register as register_doctor
 from edgepersona.cli.errors import UsageError
+from edgepersona.cli.evaluating import register as register_eval
 from edgepersona.cli.exporting import register as register_export
 from edgepersona.cli.forgetting import register as register_forget
 from edgepersona.cli.importing import register as register_import
@@ -33,6 +34,7 @@ _COMMANDS = (
     register_chat,
     register_profile,
     register_forget,
+    register_eval,
     register_doctor,
 )
 

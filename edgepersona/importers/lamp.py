@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgepersona.errors import InputError
@@ -11,14 +12,15 @@ from edgepersona.importers.jsonl import text_of
 from edgepersona.importers.people import Others, refuse_several
 from edgepersona.importers.pieces import Piece, open_source
 from edgepersona.importers.values import parse, values
-from edgepersona.records import Record
+from edgepersona.records import Record, checked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_TEXT_KEYS = ("text", "abstract", "description")
-_TITLE_KEYS = ("title", "tag", "score")
+# Those of LongLaMP too; what it calls a description is the product's, not the user's.
+_TEXT_KEYS = ("text", "abstract", "reviewText", "content", "output", "description")
+_TITLE_KEYS = ("title", "tag", "score", "summary", "input")
 _KINDS = {"abstract": "paper", "score": "review"}
 
 
@@ -53,21 +55,33 @@ def _items(path: Path, user: str | None) -> Iterator[Item]:
         others.refuse(user, where=str(path), option="--user")
 
 
+def record_of(entry: object) -> Record | None:
+    """Return a profile's entry as a record, None where it has no words; InputError: it is none."""
+    record = _record(entry, "")
+    if not record.text.strip():
+        record = replace(record, text="")
+    return checked(record) if record.text or record.title.strip() else None
+
+
 def _item(entry: object, source: str, position: int, place: str) -> Item:
     try:
-        if not isinstance(entry, dict):
-            raise InputError(f"a JSON {type(entry).__name__}, expected an object")
-        record = Record(
-            text=text_of(entry, _TEXT_KEYS),
-            title=text_of(entry, _TITLE_KEYS),
-            date=iso_date(entry.get("date")),
-            source=source,
-            kind=next((kind for key, kind in _KINDS.items() if key in entry), ""),
-            id=text_of(entry, ("id",)),
-        )
+        record = _record(entry, source)
     except InputError as error:
         return bad(str(error), position, place)
     return good(record, position, place)
+
+
+def _record(entry: object, source: str) -> Record:
+    if not isinstance(entry, dict):
+        raise InputError(f"a JSON {type(entry).__name__}, expected an object")
+    return Record(
+        text=text_of(entry, _TEXT_KEYS),
+        title=text_of(entry, _TITLE_KEYS),
+        date=iso_date(entry.get("date")),
+        source=source,
+        kind=next((kind for key, kind in _KINDS.items() if key in entry), ""),
+        id=text_of(entry, ("id",)),
+    )
 
 
 def _users(path: Path) -> Iterator[str]:

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 # Top to bottom. A module may import modules of its own line and of the lines below it.
 LAYERS = [
     {"cli", "__main__"},
+    {"evaluation"},
     {"importers"},
     {"profile"},
     {"strategies"},

@@ -1,0 +1,195 @@
+"""One evaluation from files to files: questions in, predictions, report and picture out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgepersona.errors import InputError
+from edgepersona.evaluation.answers import Journal
+from edgepersona.evaluation.calibration import history_questions
+from edgepersona.evaluation.control import other_histories
+from edgepersona.evaluation.metrics import check_installed
+from edgepersona.evaluation.plot import plot
+from edgepersona.evaluation.questions import predictions, read_questions
+from edgepersona.evaluation.report import make_report
+from edgepersona.evaluation.running import CACHE_BYTES, Case, Models, Row, Run, embedded_texts, rows
+from edgepersona.evaluation.vectors import KeptVectors
+from edgepersona.once import Once
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from edgepersona.bundle import Bundle
+    from edgepersona.evaluation.answers import Answer
+    from edgepersona.evaluation.benchmarks import Benchmark
+    from edgepersona.evaluation.questions import Question
+    from edgepersona.generator import Generator
+    from edgepersona.profile import Encoder
+
+    Progress = Callable[[str, int, int], None]
+    """What is being done, how many of it are done, and how many there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is measured."""
+
+    strategies: tuple[str, ...]
+    control: bool = False
+    limit: int | None = None
+    """At most so many questions, chosen by the seed; a larger limit adds to the same ones."""
+    seed: int = 0
+    calibrate: int = 48
+    """Questions made of histories, on which each row's temperature is fitted; 0: none is."""
+    max_new_tokens: int | None = None
+    target: str | None = None
+
+
+def evaluate(
+    benchmark: Benchmark,
+    questions: Path,
+    outputs: Path | None,
+    out: Path,
+    *,
+    bundle: Bundle,
+    options: Options,
+    embedder: Callable[[], Encoder] | None = None,
+    generator: Callable[[], Generator] | None = None,
+    progress: Progress = lambda what, done, total: None,
+) -> dict[str, Any]:
+    """Run strategies over a file of questions; write what came to ``out``, return the report.
+
+    ``embedder`` and ``generator`` make what is used in place of the bundle's own.
+
+    In ``out`` are then ``report.json``, ``plot.png``, ``predictions-STRATEGY.json``, and what a run
+    that was stopped goes on from: ``answers.jsonl`` and the vectors of texts.
+    """
+    check_installed(benchmark.metrics)
+    everyone = read_questions(benchmark, questions, outputs)
+    cases, calibration = _cases(benchmark, everyone, options)
+    wanted = rows(options.strategies, control=options.control)
+    _make_folder(out)
+    journal = Journal(out / "answers.jsonl")
+    make = generator or (lambda: _load_generator(bundle, options.target))
+    models = Models(bundle, _vectors(bundle, out, embedder), make())
+    run = Run(benchmark, models, journal, max_new_tokens=options.max_new_tokens)
+    todo = [*calibration, *cases]
+    if missing := [case for case in todo if run.missing(case, wanted)]:
+        models.encoder.prepare(
+            embedded_texts(missing), lambda done, total: progress("embed", done, total)
+        )
+    answers = _answer(run, todo, wanted, progress)
+    report = make_report(
+        benchmark,
+        [case.question for case in cases],
+        {row: given[len(calibration) :] for row, given in answers.items()},
+        {row: given[: len(calibration)] for row, given in answers.items()},
+        seed=options.seed,
+    )
+    report |= _facts(run, models, options, all_questions=len(everyone))
+    for row, given in answers.items():
+        said = {answer.question: answer.output or "" for answer in given[len(calibration) :]}
+        _write(out / f"predictions-{_file_name(row)}.json", predictions(benchmark, said))
+    _write(out / "report.json", report)
+    plot(report, out / "plot.png")
+    return report
+
+
+def _cases(
+    benchmark: Benchmark, everyone: Sequence[Question], options: Options
+) -> tuple[list[Case], list[Case]]:
+    """Return the questions to be asked, and those of histories, with whom each is compared."""
+    chosen = list(everyone)
+    if options.limit is not None and options.limit < len(chosen):
+        order = np.random.default_rng(options.seed).permutation(len(chosen))
+        chosen = [chosen[row] for row in sorted(order[: options.limit])]
+    made = history_questions(benchmark, everyone, count=options.calibrate, seed=options.seed)
+    return (
+        _with_others(chosen, everyone, options, scored_only=False),
+        _with_others(made, everyone, options, scored_only=True),
+    )
+
+
+def _with_others(
+    questions: Sequence[Question],
+    everyone: Sequence[Question],
+    options: Options,
+    *,
+    scored_only: bool,
+) -> list[Case]:
+    others: Sequence[Question | None] = [None] * len(questions)
+    if options.control:
+        others = other_histories(questions, everyone, seed=options.seed)
+    return [
+        Case(question, other, scored_only)
+        for question, other in zip(questions, others, strict=True)
+    ]
+
+
+def _answer(
+    run: Run, cases: Sequence[Case], wanted: Sequence[Row], progress: Progress
+) -> dict[Row, list[Answer]]:
+    answers: dict[Row, list[Answer]] = {row: [] for row in wanted}
+    total = len(cases) * len(wanted)
+    done = 0
+    for case in cases:
+        for row, answer in zip(wanted, run.answer(case, wanted), strict=True):
+            answers[row].append(answer)
+            done += 1
+            progress("answer", done, total)
+    return answers
+
+
+def _vectors(bundle: Bundle, out: Path, make: Callable[[], Encoder] | None) -> KeptVectors:
+    embedder = Once(make or (lambda: _load_embedder(bundle)))
+    file = out / f"vectors-{bundle.embedder_hash[:16]}.bin"
+    return KeptVectors(file, embedder.get, bundle.embedder.ndim)
+
+
+def _load_embedder(bundle: Bundle) -> Encoder:
+    from edgepersona.embedder import Embedder
+
+    return Embedder(bundle)
+
+
+def _load_generator(bundle: Bundle, target: str | None) -> Generator:
+    from edgepersona.generator import Generator
+
+    return Generator(bundle, target=target, cache_bytes=CACHE_BYTES)
+
+
+def _facts(run: Run, models: Models, options: Options, *, all_questions: int) -> dict[str, Any]:
+    generator = models.generator
+    return {
+        "limit": options.limit,
+        "questions_in_file": all_questions,
+        "seed": options.seed,
+        "control": options.control,
+        "max_new_tokens": run.params.max_new_tokens,
+        "temperature_of_answers": run.params.temperature,
+        "embedder": models.bundle.embedder.source,
+        "generator": models.bundle.generator.source,
+        "variant": f"{generator.decoder.variant.target}-{generator.decoder.variant.precision}",
+        "provider": generator.decoder.provider,
+    }
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be made a folder: {error.strerror}") from None
+
+
+def _file_name(row: Row) -> str:
+    return row.strategy if row.history != "other" else f"{row.strategy}-other"
+
+
+def _write(path: Path, value: object) -> None:
+    text = json.dumps(value, ensure_ascii=False, indent=1) + "\n"
+    path.write_text(text, "utf-8", "backslashreplace")

@@ -1,0 +1,237 @@
+"""Run strategies over questions: each question's profile is made, asked, and thrown away."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgepersona import __version__
+from edgepersona.evaluation.answers import Answer
+from edgepersona.profile import Profile, embedded_text
+from edgepersona.prompt import TextSegment
+from edgepersona.records import Record, Task
+from edgepersona.sampling import SamplingParams
+from edgepersona.strategies.wording import write_prompt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from edgepersona.bundle import Bundle
+    from edgepersona.evaluation.answers import Journal
+    from edgepersona.evaluation.benchmarks import Benchmark
+    from edgepersona.evaluation.questions import Question
+    from edgepersona.evaluation.vectors import KeptVectors
+    from edgepersona.generator import Generator, Stream
+
+TEMPERATURES = tuple(2 ** (step / 4) for step in range(-4, 13))
+"""Where likelihoods are measured: from 1/2 to 8; between them they are interpolated."""
+
+CACHE_BYTES = 512 << 20
+"""What a generator should keep of prompts: rows of a question that share a prompt read it once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """What profiles are opened with."""
+
+    bundle: Bundle
+    encoder: KeptVectors
+    generator: Generator
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A question and, for the control, whose history stands in for its user's own."""
+
+    question: Question
+    other: Question | None = None
+    scored_only: bool = False
+    """Whether only the likelihood of the true answer is wanted, and nothing generated."""
+
+    @property
+    def histories(self) -> Iterator[tuple[str, tuple[Record, ...]]]:
+        """What is read in place of the history, by name."""
+        yield "own", self.question.history
+        if self.other is not None:
+            yield "other", self.other.history
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A strategy with a history: a row of the report."""
+
+    strategy: str
+    history: str
+
+
+def rows(strategies: Sequence[str], *, control: bool) -> list[Row]:
+    """Return the rows of a run: the LLM alone first, then each strategy with each history."""
+    found = [Row("none", "none")]
+    for strategy in dict.fromkeys(strategies):
+        if strategy != "none":
+            found.append(Row(strategy, "own"))
+            found += [Row(strategy, "other")] if control else []
+    return found
+
+
+class Run:
+    """Makes the answers that a journal does not hold yet.
+
+    Parameters
+    ----------
+    benchmark
+        The task.
+    models
+        What answers; the generator should keep ``CACHE_BYTES`` of prompts.
+    journal
+        Where answers are kept.
+    max_new_tokens
+        Of an answer; by default what suits the task.
+    """
+
+    def __init__(
+        self,
+        benchmark: Benchmark,
+        models: Models,
+        journal: Journal,
+        *,
+        max_new_tokens: int | None = None,
+    ) -> None:
+        self._models = models
+        self._journal = journal
+        self.params = SamplingParams(
+            max_new_tokens=max_new_tokens or benchmark.max_new_tokens,
+            temperature=0.0,
+            stop=("\n",) if benchmark.one_line else (),
+        )
+        self._settings = _settings(benchmark, models, self.params)
+
+    def key(self, case: Case, row: Row) -> str:
+        """Return what an answer is kept under: a hash of all that it depends on."""
+        parts = [self._settings, case.question.hash, row.strategy, row.history]
+        if row.history == "other" and case.other is not None:
+            parts.append(case.other.hash)
+        if case.scored_only:
+            parts.append("scored only")
+        return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:24]
+
+    def missing(self, case: Case, wanted: Sequence[Row]) -> bool:
+        """Say whether an answer to a question is still to be made."""
+        return any(self.key(case, row) not in self._journal for row in wanted)
+
+    def answer(self, case: Case, wanted: Sequence[Row]) -> Iterator[Answer]:
+        """Yield the answers of one question; those that are missing are made and kept first."""
+        histories = dict(case.histories)
+        seen: dict[bytes, float] = {}
+        with ExitStack() as opened:
+            profiles: dict[str, Profile] = {}
+            for row in wanted:
+                key = self.key(case, row)
+                if key not in self._journal:
+                    history = "own" if row.history == "none" else row.history
+                    if history not in profiles:
+                        profiles[history] = opened.enter_context(
+                            _profile(self._models, histories[history])
+                        )
+                    self._journal.add(self._make(key, case, row, profiles[history], seen))
+                yield self._journal[key]
+
+    def _make(
+        self, key: str, case: Case, row: Row, profile: Profile, seen: dict[bytes, float]
+    ) -> Answer:
+        question = case.question
+        started = time.perf_counter()
+        stream = profile.stream(question.task, strategy=row.strategy, params=self.params)
+        write_s = time.perf_counter() - started
+        made: dict[str, Any] = {} if case.scored_only else _generated(stream, write_s, seen)
+        log_probs = stream.log_probs(question.answer.strip(), temperatures=TEMPERATURES)
+        return Answer(
+            key=key,
+            question=question.id,
+            strategy=row.strategy,
+            history=row.history,
+            nats=tuple(round(float(-total), 5) for total in log_probs.sum(axis=1)),
+            true_tokens=log_probs.shape[1],
+            prompt_tokens=stream.layout.token_count,
+            records=len(stream.layout.records),
+            **made,
+        )
+
+
+def embedded_texts(cases: Sequence[Case]) -> list[str]:
+    """Return what has to be embedded of all histories."""
+    return [
+        embedded_text(one) for case in cases for _, history in case.histories for one in history
+    ]
+
+
+@contextmanager
+def _profile(models: Models, records: Sequence[Record]) -> Iterator[Profile]:
+    """Open a profile with these records, in a folder of its own that goes afterwards."""
+    with (
+        tempfile.TemporaryDirectory(prefix="edgepersona-") as folder,
+        Profile.open(
+            Path(folder) / "profile.db",
+            models.bundle,
+            embedder=models.encoder,
+            generator=models.generator,
+        ) as profile,
+    ):
+        profile.add(records)
+        yield profile
+
+
+def _generated(stream: Stream, write_s: float, seen: dict[bytes, float]) -> dict[str, Any]:
+    """Finish an answer; say what came and how long it took.
+
+    A prompt that an earlier row of the question had as well was not read again, and the time that
+    reading it took counts.
+    """
+    for _ in stream:
+        pass
+    result = stream.result
+    prompt = hashlib.sha256(repr(stream.layout.positions).encode()).digest()
+    ttft_s = max(result.ttft_s, seen.get(prompt, 0.0))
+    seen[prompt] = ttft_s
+    return {
+        "output": result.text.strip(),
+        "new_tokens": result.new_tokens,
+        "ttft_s": round(write_s + ttft_s, 4),
+        "seconds": round(write_s + ttft_s + result.decode_s, 4),
+    }
+
+
+def _settings(benchmark: Benchmark, models: Models, params: SamplingParams) -> str:
+    generator = models.generator
+    variant = generator.decoder.variant
+    return json.dumps(
+        [
+            __version__,
+            benchmark.name,
+            models.bundle.embedder_hash,
+            generator.hash,
+            [variant.target, variant.precision, generator.decoder.provider],
+            [params.max_new_tokens, params.temperature, params.stop],
+            TEMPERATURES,
+            _wording(benchmark),
+        ]
+    )
+
+
+def _wording(benchmark: Benchmark) -> str:
+    """Return how a question and a record are put into words: other words make other answers."""
+    record = Record("a text", title="a title", date="2024-05-01", id="an id")
+    task: Task = benchmark.question(f"an instruction {benchmark.marker} a question")
+    prompts = [write_prompt(task, []), write_prompt(task, [record])]
+    return repr(
+        [
+            (prompt.system, [s.text for s in prompt.segments if isinstance(s, TextSegment)])
+            for prompt in prompts
+        ]
+    )

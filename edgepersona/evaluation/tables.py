@@ -1,0 +1,129 @@
+"""A report as tables: aligned for a terminal, or in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_NAMES = {
+    "rouge-1": "ROUGE-1",
+    "rouge-L": "ROUGE-L",
+    "meteor": "METEOR",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "accuracy": "accuracy",
+    "macro-f1": "macro-F1",
+    "nats": "nats a token",
+    "nats, scaled": "nats, scaled",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A title, a header and rows of text; the first columns, not numbers, stand to the left."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    left: int = 2
+
+
+def tables(report: dict[str, Any]) -> list[Table]:
+    """Return the rows of a report, and then what own histories gain: over others, none and rag."""
+    names = list(report["rows"][0]["figures"])
+    found = [_rows(report, names)]
+    for title, against in (
+        ("own minus another user's history", lambda row: (row["strategy"], "other")),
+        ("own minus none", lambda row: ("none", "none")),
+        ("own minus rag", lambda row: ("rag", "own")),
+        ("own minus the same without its last part", _without_last),
+    ):
+        rows = [
+            (held["row"]["strategy"], *_cells(held, names, sign=True))
+            for held in report["differences"]
+            if _place(held["against"]) == against(held["row"])
+        ]
+        if rows:
+            found.append(Table(title, ("strategy", *map(called, names)), tuple(rows), left=1))
+    return found
+
+
+def as_text(table: Table) -> str:
+    """Lay a table out in columns."""
+    lines = [table.header, *table.rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    laid = [
+        "  ".join(
+            cell.ljust(width) if column < table.left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+    return "\n".join([table.title, *(f"  {line}" for line in laid)])
+
+
+def as_markdown(table: Table) -> str:
+    """Write a table in Markdown, under its title."""
+    marks = ["---" if column < table.left else "---:" for column in range(len(table.header))]
+    lines = [table.header, tuple(marks), *table.rows]
+    return "\n".join([f"{table.title}:", "", *(f"| {' | '.join(line)} |" for line in lines)])
+
+
+def called(name: str) -> str:
+    """Return what a figure is called where people read it."""
+    return _NAMES.get(name, name)
+
+
+def _rows(report: dict[str, Any], names: Sequence[str]) -> Table:
+    header = (
+        "strategy", "history", *map(called, names), "temperature", "prompt tokens", "seconds",
+    )  # fmt: skip
+    rows = []
+    for row in report["rows"]:
+        temperature = row["temperature"]
+        rows.append(
+            (
+                row["row"]["strategy"],
+                row["row"]["history"],
+                *_cells(row, names),
+                "–" if temperature is None else f"{temperature:.2f}",
+                f"{row['prompt_tokens']:,.0f}",
+                f"{row['seconds']:.2f}",
+            )
+        )
+    title = (
+        f"{report['task']}: {_count(report['questions'], 'question')} of "
+        f"{_count(report['users'], 'user')}"
+    )
+    if report["calibration_questions"]:
+        made = _count(report["calibration_questions"], "question")
+        title += f"; temperatures fitted on {made} made of histories"
+    return Table(title, header, tuple(rows))
+
+
+def _cells(held: dict[str, Any], names: Sequence[str], *, sign: bool = False) -> Iterator[str]:
+    form = "{:+.3f}" if sign else "{:.3f}"
+    for name in names:
+        figure = held["figures"].get(name)
+        if figure is None:
+            yield "–"
+            continue
+        value, low, high = (
+            form.format(figure[key]).replace("-", "−") for key in ("value", "low", "high")
+        )
+        yield f"{value} [{low}, {high}]"
+
+
+def _without_last(row: dict[str, Any]) -> tuple[str, str] | None:
+    base: str = row["strategy"].rpartition("+")[0]
+    # What none and rag add is told already.
+    return (base, "own") if base not in ("", "none", "rag") else None
+
+
+def _place(row: dict[str, Any]) -> tuple[str, str]:
+    return row["strategy"], row["history"]
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"

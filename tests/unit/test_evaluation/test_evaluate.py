@@ -1,0 +1,226 @@
+"""A whole evaluation, on stand-ins for the models: what is asked, kept, written, gone on with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from edgepersona.errors import InputError
+from edgepersona.evaluation import Options, evaluate, find_benchmark
+from edgepersona.evaluation.tables import as_markdown, as_text, tables
+from edgepersona.generator import Generator
+from tests import tiny
+from tests.standins import ChainDecoder, WordEmbedder
+
+if TYPE_CHECKING:
+    from edgepersona.bundle import Bundle
+    from tests.unit.test_evaluation.conftest import Files
+
+pytest.importorskip("rouge_score", reason="eval extra is not installed")
+pytest.importorskip("matplotlib", reason="eval extra is not installed")
+
+SUBJECTS = find_benchmark("LaMP_6")
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass
+class Evaluator:
+    """Evaluates on one decoder; counts what it reads."""
+
+    files: Files
+    bundle: Bundle
+    out: Path
+    decoder: ChainDecoder = field(default_factory=lambda: ChainDecoder(259))
+    embedder: WordEmbedder = field(default_factory=WordEmbedder)
+
+    def __call__(self, *strategies: str, stop_after: int = 0, **options: Any) -> dict[str, Any]:
+        self.decoder.context = 8192
+        self.decoder.prefilled.clear()
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what == "answer" and done == stop_after:
+                raise KeyboardInterrupt
+
+        return evaluate(
+            SUBJECTS,
+            *self.files.write(),
+            self.out,
+            bundle=self.bundle,
+            options=Options(strategies, **{"calibrate": 3, "max_new_tokens": 8, **options}),
+            embedder=lambda: self.embedder,
+            generator=lambda: Generator(self.bundle, max_context=8192, decoder=self.decoder),
+            progress=progress,
+        )
+
+    @property
+    def answers(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.out / "answers.jsonl").read_bytes().splitlines()]
+
+
+@pytest.fixture
+def run(files: Files, tmp_path: Path) -> Evaluator:
+    return Evaluator(files, tiny.write_empty_bundle(tmp_path / "bundle"), tmp_path / "out")
+
+
+def named(report: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(row["row"]["strategy"], row["row"]["history"]) for row in report["rows"]]
+
+
+def test_rows_are_none_and_each_strategy_with_own_and_other_history(run: Evaluator) -> None:
+    report = run("rag", "recent", "none", "rag", control=True)
+    assert named(report) == [
+        ("none", "none"), ("rag", "own"), ("rag", "other"), ("recent", "own"), ("recent", "other"),
+    ]  # fmt: skip
+    assert {row["n"] for row in report["rows"]} == {6}
+    assert (report["questions"], report["users"], report["calibration_questions"]) == (6, 3, 3)
+    by_row = {tuple(row["row"].values()): row for row in report["rows"]}
+    assert by_row["none", "none"]["records"] == 0
+    assert by_row["rag", "own"]["records"] == by_row["rag", "other"]["records"] == 4
+    assert by_row["rag", "own"]["prompt_tokens"] > by_row["none", "none"]["prompt_tokens"]
+
+
+def test_without_control_there_is_no_other(run: Evaluator) -> None:
+    assert named(run("rag")) == [("none", "none"), ("rag", "own")]
+
+
+def test_what_is_written_is_in_the_shape_of_the_outputs(run: Evaluator) -> None:
+    report = run("rag", control=True)
+    for name in ("none", "rag", "rag-other"):
+        held = json.loads((run.out / f"predictions-{name}.json").read_text("utf-8"))
+        assert held["task"] == "LaMP_6"
+        assert [gold["id"] for gold in held["golds"]] == [q["id"] for q in run.files.questions]
+        assert all(isinstance(gold["output"], str) for gold in held["golds"])
+    assert json.loads((run.out / "report.json").read_text("utf-8")) == report
+    assert (run.out / "plot.png").read_bytes().startswith(PNG)
+
+
+def test_the_likelihood_is_that_of_the_true_answer_behind_the_prompt(run: Evaluator) -> None:
+    report = run("none", calibrate=0)
+    (row,) = report["rows"]
+    total = 0.0
+    generator = Generator(run.bundle, decoder=run.decoder)
+    for question in run.files.questions:
+        answer = generator.tokenizer.encode(f" a subject for {question['id']}")
+        # The stand-in's logits follow from the last three tokens: those before are the prompt's.
+        task = SUBJECTS.question(question["input"])
+        from edgepersona.prompt import Prompt
+        from edgepersona.strategies import find
+
+        prompt = find("none")(task, None)  # type: ignore[arg-type]
+        assert isinstance(prompt, Prompt)
+        ids = generator.stream(prompt).layout.token_ids
+        read = [run.decoder.embed([i])[0].tobytes() for i in [*ids, *answer]]
+        for at, token in enumerate(answer):
+            logits = run.decoder.logits(read[: len(ids) + at]).astype(np.float64)
+            total -= logits[token] - np.log(np.exp(logits).sum())
+    assert row["figures"]["nats"]["value"] == pytest.approx(total / row["true_tokens"], rel=1e-5)
+    assert "nats, scaled" not in row["figures"]
+    assert row["temperature"] is None
+
+
+def test_a_hedging_temperature_is_fitted_where_the_model_is_too_sure(run: Evaluator) -> None:
+    run.decoder.spread = 12.0
+    (row,) = run("none")["rows"]
+    assert row["temperature"] > 2
+    assert row["figures"]["nats, scaled"]["value"] < row["figures"]["nats"]["value"]
+
+
+def test_own_and_other_are_compared_question_by_question(run: Evaluator) -> None:
+    report = run("rag", control=True)
+    (held,) = [d for d in report["differences"] if d["against"]["history"] == "other"]
+    own, other = (
+        next(row for row in report["rows"] if row["row"] == {"strategy": "rag", "history": history})
+        for history in ("own", "other")
+    )
+    for name, figure in held["figures"].items():
+        apart = own["figures"][name]["value"] - other["figures"][name]["value"]
+        assert figure["value"] == pytest.approx(apart)
+        assert figure["low"] <= figure["value"] <= figure["high"]
+
+
+def test_a_run_that_was_stopped_goes_on_and_ends_as_one_that_was_not(
+    run: Evaluator, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run("rag", control=True, stop_after=11)
+    kept = run.answers
+    assert len(kept) == 11
+    resumed = run("rag", control=True)
+    assert run.answers[:11] == kept
+    assert len({answer["key"] for answer in run.answers}) == len(run.answers) == 27
+    run.out = tmp_path / "whole"
+    whole = run("rag", control=True)
+
+    def without_times(report: dict[str, Any]) -> dict[str, Any]:
+        for row in report["rows"]:
+            del row["ttft_s"], row["seconds"]
+        return report
+
+    assert without_times(resumed) == without_times(whole)
+
+
+def test_what_was_answered_is_not_asked_again(run: Evaluator) -> None:
+    run("rag")
+    run("rag")
+    assert run.decoder.prefilled == []
+    run("rag", "recent")
+    assert {answer["strategy"] for answer in run.answers[18:]} == {"recent"}
+
+
+@pytest.mark.parametrize("change", ["input", "profile", "output", "length"])
+def test_an_answer_to_something_else_is_not_taken_for_it(run: Evaluator, change: str) -> None:
+    run("rag", calibrate=0)
+    before = len(run.answers)
+    question = run.files.questions[0]
+    if change == "input":
+        question["input"] += " again"
+    elif change == "profile":
+        question["profile"][0]["title"] = "another title"
+    elif change == "output":
+        run.files.outputs["golds"][0]["output"] = "another"
+    run("rag", calibrate=0, max_new_tokens=9 if change == "length" else 8)
+    assert len(run.answers) - before == (12 if change == "length" else 2)
+
+
+def test_a_limit_takes_some_and_a_larger_one_adds_to_them(run: Evaluator) -> None:
+    assert run("none", limit=2)["questions"] == 2
+    few = {answer["question"] for answer in run.answers if answer["output"] is not None}
+    assert run("none", limit=4)["questions"] == 4
+    more = {answer["question"] for answer in run.answers if answer["output"] is not None}
+    assert len(few) == 2
+    assert few < more
+    predicted = json.loads((run.out / "predictions-none.json").read_text("utf-8"))
+    assert {gold["id"] for gold in predicted["golds"]} == more
+
+
+def test_texts_are_embedded_once_for_all_profiles(run: Evaluator) -> None:
+    run("rag", "recent", control=True)
+    assert len(run.embedder.encoded) == len(set(run.embedder.encoded))
+
+
+def test_an_output_folder_that_is_a_file_is_refused(run: Evaluator) -> None:
+    run.out.write_text("a file")
+    with pytest.raises(InputError, match="out: cannot be made a folder"):
+        run("none")
+
+
+def test_tables_have_a_line_a_row_and_say_what_own_history_gains(run: Evaluator) -> None:
+    first, *gains = tables(run("rag", "recent", control=True))
+    assert [line[:2] for line in first.rows] == [
+        ("none", "none"), ("rag", "own"), ("rag", "other"), ("recent", "own"), ("recent", "other"),
+    ]  # fmt: skip
+    assert [table.title for table in gains] == [
+        "own minus another user's history", "own minus none", "own minus rag",
+    ]  # fmt: skip
+    assert [[line[0] for line in table.rows] for table in gains] == [
+        ["rag", "recent"], ["rag", "recent"], ["recent"],
+    ]  # fmt: skip
+    lines = as_text(first).splitlines()
+    assert "6 questions of 3 users" in lines[0]
+    assert len({len(line) for line in lines[1:]}) == 1
+    assert as_markdown(first).splitlines()[2].startswith("| strategy | history | ROUGE-1 |")
