@@ -67,9 +67,17 @@ def register(commands: Commands) -> None:
     parser.add_argument(
         "--calibrate",
         type=_count,
-        default=48,
+        default=32,
         metavar="N",
-        help="questions made of histories, to fit each row's temperature on (default: 48; 0: none)",
+        help="questions made of histories, to fit each row's temperature on (default: 32; 0: none)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="questions answered side by side, which share the threads: a long run takes less "
+        "time, each answer more (default: 1)",
     )
     parser.add_argument(
         "--max-new-tokens", type=positive, metavar="N", help="default: what suits the task"
@@ -110,6 +118,7 @@ def _run(args: argparse.Namespace) -> int:
         limit=args.limit,
         seed=args.seed,
         calibrate=args.calibrate,
+        workers=args.workers,
         max_new_tokens=args.max_new_tokens,
         target=args.target,
     )

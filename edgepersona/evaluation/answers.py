@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -35,11 +36,15 @@ class Answer:
 
 
 class Journal:
-    """A file of answers, a JSON line each; only ever added to. For one process at a time."""
+    """A file of answers, a JSON line each; only ever added to.
+
+    For one process at a time, and for any of its threads.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._answers: dict[str, Answer] = {}
+        self._lock = threading.Lock()
         data = path.read_bytes() if path.exists() else b""
         whole = data.rfind(b"\n") + 1
         for number, line in enumerate(data[:whole].splitlines(), start=1):
@@ -58,7 +63,7 @@ class Journal:
     def add(self, answer: Answer) -> None:
         """Keep an answer; it is in the file when this returns."""
         line = json.dumps(asdict(answer), ensure_ascii=False)
-        with self._path.open("ab") as stream:
+        with self._lock, self._path.open("ab") as stream:
             stream.write(line.encode("utf-8", "backslashreplace") + b"\n")
         self._answers[answer.key] = answer
 

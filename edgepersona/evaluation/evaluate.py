@@ -18,14 +18,15 @@ from edgepersona.evaluation.questions import predictions, read_questions
 from edgepersona.evaluation.report import make_report
 from edgepersona.evaluation.running import CACHE_BYTES, Case, Models, Row, Run, embedded_texts, rows
 from edgepersona.evaluation.vectors import KeptVectors
+from edgepersona.evaluation.workers import answer_all
 from edgepersona.once import Once
+from edgepersona.runtime import physical_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from edgepersona.bundle import Bundle
-    from edgepersona.evaluation.answers import Answer
     from edgepersona.evaluation.benchmarks import Benchmark
     from edgepersona.evaluation.questions import Question
     from edgepersona.generator import Generator
@@ -44,8 +45,10 @@ class Options:
     limit: int | None = None
     """At most so many questions, chosen by the seed; a larger limit adds to the same ones."""
     seed: int = 0
-    calibrate: int = 48
+    calibrate: int = 32
     """Questions made of histories, on which each row's temperature is fitted; 0: none is."""
+    workers: int = 1
+    """How many questions are answered side by side, each with its share of the threads."""
     max_new_tokens: int | None = None
     target: str | None = None
 
@@ -59,12 +62,13 @@ def evaluate(
     bundle: Bundle,
     options: Options,
     embedder: Callable[[], Encoder] | None = None,
-    generator: Callable[[], Generator] | None = None,
+    generator: Callable[[int], Generator] | None = None,
     progress: Progress = lambda what, done, total: None,
 ) -> dict[str, Any]:
     """Run strategies over a file of questions; write what came to ``out``, return the report.
 
-    ``embedder`` and ``generator`` make what is used in place of the bundle's own.
+    ``embedder`` and ``generator`` make what is used in place of the bundle's own; the latter takes
+    how many threads it may use, and is called once for each worker.
 
     In ``out`` are then ``report.json``, ``plot.png``, ``predictions-STRATEGY.json``, and what a run
     that was stopped goes on from: ``answers.jsonl`` and the vectors of texts.
@@ -75,25 +79,30 @@ def evaluate(
     wanted = rows(options.strategies, control=options.control)
     _make_folder(out)
     journal = Journal(out / "answers.jsonl")
-    make = generator or (lambda: _load_generator(bundle, options.target))
-    models = Models(bundle, _vectors(bundle, out, embedder), make())
-    run = Run(benchmark, models, journal, max_new_tokens=options.max_new_tokens)
-    todo = [*calibration, *cases]
-    if missing := [case for case in todo if run.missing(case, wanted)]:
-        models.encoder.prepare(
-            embedded_texts(missing), lambda done, total: progress("embed", done, total)
+    encoder = _vectors(bundle, out, embedder)
+    make = generator or (lambda threads: _load_generator(bundle, options.target, threads))
+    threads = max(1, physical_cores() // options.workers)
+    runs = [
+        Run(
+            benchmark,
+            Models(bundle, encoder, make(threads)),
+            journal,
+            max_new_tokens=options.max_new_tokens,
         )
-    answers = _answer(run, todo, wanted, progress)
+        for _ in range(options.workers)
+    ]
+    _answer(runs, [*calibration, *cases], wanted, progress)
+    answers = {row: [journal[runs[0].key(case, row)] for case in cases] for row in wanted}
     report = make_report(
         benchmark,
         [case.question for case in cases],
-        {row: given[len(calibration) :] for row, given in answers.items()},
-        {row: given[: len(calibration)] for row, given in answers.items()},
+        answers,
+        {row: [journal[runs[0].key(case, row)] for case in calibration] for row in wanted},
         seed=options.seed,
     )
-    report |= _facts(run, models, options, all_questions=len(everyone))
+    report |= _facts(runs[0], options, all_questions=len(everyone), threads=threads)
     for row, given in answers.items():
-        said = {answer.question: answer.output or "" for answer in given[len(calibration) :]}
+        said = {answer.question: answer.output or "" for answer in given}
         _write(out / f"predictions-{_file_name(row)}.json", predictions(benchmark, said))
     _write(out / "report.json", report)
     plot(report, out / "plot.png")
@@ -132,17 +141,27 @@ def _with_others(
 
 
 def _answer(
-    run: Run, cases: Sequence[Case], wanted: Sequence[Row], progress: Progress
-) -> dict[Row, list[Answer]]:
-    answers: dict[Row, list[Answer]] = {row: [] for row in wanted}
+    runs: Sequence[Run], cases: Sequence[Case], wanted: Sequence[Row], progress: Progress
+) -> None:
+    """Make the answers that are missing."""
+    run = runs[0]
+    missing = [case for case in cases if run.missing(case, wanted)]
+    if not missing:
+        return
+    strategies = {row.strategy for case in missing for row in run.missing(case, wanted)}
+    run.check(missing[0].question.task, sorted(strategies))
+    run.models.encoder.prepare(
+        embedded_texts(missing), lambda done, total: progress("embed", done, total)
+    )
     total = len(cases) * len(wanted)
-    done = 0
-    for case in cases:
-        for row, answer in zip(wanted, run.answer(case, wanted), strict=True):
-            answers[row].append(answer)
-            done += 1
-            progress("answer", done, total)
-    return answers
+    done = total - len(missing) * len(wanted)
+
+    def told() -> None:
+        nonlocal done
+        done += 1
+        progress("answer", done, total)
+
+    answer_all(runs, missing, wanted, told)
 
 
 def _vectors(bundle: Bundle, out: Path, make: Callable[[], Encoder] | None) -> KeptVectors:
@@ -157,14 +176,14 @@ def _load_embedder(bundle: Bundle) -> Encoder:
     return Embedder(bundle)
 
 
-def _load_generator(bundle: Bundle, target: str | None) -> Generator:
+def _load_generator(bundle: Bundle, target: str | None, threads: int) -> Generator:
     from edgepersona.generator import Generator
 
-    return Generator(bundle, target=target, cache_bytes=CACHE_BYTES)
+    return Generator(bundle, threads=threads, target=target, cache_bytes=CACHE_BYTES)
 
 
-def _facts(run: Run, models: Models, options: Options, *, all_questions: int) -> dict[str, Any]:
-    generator = models.generator
+def _facts(run: Run, options: Options, *, all_questions: int, threads: int) -> dict[str, Any]:
+    bundle, generator = run.models.bundle, run.models.generator
     return {
         "limit": options.limit,
         "questions_in_file": all_questions,
@@ -172,10 +191,12 @@ def _facts(run: Run, models: Models, options: Options, *, all_questions: int) ->
         "control": options.control,
         "max_new_tokens": run.params.max_new_tokens,
         "temperature_of_answers": run.params.temperature,
-        "embedder": models.bundle.embedder.source,
-        "generator": models.bundle.generator.source,
+        "embedder": bundle.embedder.source,
+        "generator": bundle.generator.source,
         "variant": f"{generator.decoder.variant.target}-{generator.decoder.variant.precision}",
         "provider": generator.decoder.provider,
+        "workers": options.workers,
+        "threads": threads,
     }
 
 

@@ -20,6 +20,7 @@ from edgepersona.sampling import SamplingParams
 from edgepersona.strategies.wording import write_prompt
 
 if TYPE_CHECKING:
+    from collections.abc import Generator as Answers
     from collections.abc import Iterator, Sequence
 
     from edgepersona.bundle import Bundle
@@ -32,8 +33,16 @@ if TYPE_CHECKING:
 TEMPERATURES = tuple(2 ** (step / 4) for step in range(-4, 13))
 """Where likelihoods are measured: from 1/2 to 8; between them they are interpolated."""
 
-CACHE_BYTES = 512 << 20
+CACHE_BYTES = 256 << 20
 """What a generator should keep of prompts: rows of a question that share a prompt read it once."""
+
+_READ_THE_BUNDLE_ALONE = frozenset({"none", "recent", "rag", "cache"})
+"""Parts of strategies that use no file of the bundle but the embedder's and the generator's."""
+
+_MODELS = ("embedder/", "generator/")
+"""Where the bundle's files of either lie."""
+
+_HISTORIES = ("none", "own", "other")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +112,7 @@ class Run:
         *,
         max_new_tokens: int | None = None,
     ) -> None:
-        self._models = models
+        self.models = models
         self._journal = journal
         self.params = SamplingParams(
             max_new_tokens=max_new_tokens or benchmark.max_new_tokens,
@@ -111,33 +120,45 @@ class Run:
             stop=("\n",) if benchmark.one_line else (),
         )
         self._settings = _settings(benchmark, models, self.params)
+        self._other_files = _other_files(models.bundle)
 
     def key(self, case: Case, row: Row) -> str:
         """Return what an answer is kept under: a hash of all that it depends on."""
         parts = [self._settings, case.question.hash, row.strategy, row.history]
+        if not _READ_THE_BUNDLE_ALONE.issuperset(row.strategy.split("+")):
+            parts.append(self._other_files)
         if row.history == "other" and case.other is not None:
             parts.append(case.other.hash)
         if case.scored_only:
             parts.append("scored only")
         return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:24]
 
-    def missing(self, case: Case, wanted: Sequence[Row]) -> bool:
-        """Say whether an answer to a question is still to be made."""
-        return any(self.key(case, row) not in self._journal for row in wanted)
+    def missing(self, case: Case, wanted: Sequence[Row]) -> list[Row]:
+        """Return for which rows an answer to a question is still to be made."""
+        return [row for row in wanted if self.key(case, row) not in self._journal]
 
-    def answer(self, case: Case, wanted: Sequence[Row]) -> Iterator[Answer]:
-        """Yield the answers of one question; those that are missing are made and kept first."""
+    def check(self, task: Task, strategies: Sequence[str]) -> None:
+        """Raise what would be raised for each question, as where the bundle lacks a part."""
+        with _profile(self.models, ()) as profile:
+            for strategy in strategies:
+                profile.stream(task, strategy=strategy, params=self.params)
+
+    def answer(self, case: Case, wanted: Sequence[Row]) -> Answers[Answer, None, None]:
+        """Yield the answers of one question; those that are missing are made and kept first.
+
+        In an order in which rows that share a prompt are neighbours.
+        """
         histories = dict(case.histories)
         seen: dict[bytes, float] = {}
         with ExitStack() as opened:
             profiles: dict[str, Profile] = {}
-            for row in wanted:
+            for row in sorted(wanted, key=_place):
                 key = self.key(case, row)
                 if key not in self._journal:
                     history = "own" if row.history == "none" else row.history
                     if history not in profiles:
                         profiles[history] = opened.enter_context(
-                            _profile(self._models, histories[history])
+                            _profile(self.models, histories[history])
                         )
                     self._journal.add(self._make(key, case, row, profiles[history], seen))
                 yield self._journal[key]
@@ -162,6 +183,10 @@ class Run:
             records=len(stream.layout.records),
             **made,
         )
+
+
+def _place(row: Row) -> tuple[int, str]:
+    return _HISTORIES.index(row.history), row.strategy  # rag+cache comes behind rag
 
 
 def embedded_texts(cases: Sequence[Case]) -> list[str]:
@@ -222,6 +247,12 @@ def _settings(benchmark: Benchmark, models: Models, params: SamplingParams) -> s
             _wording(benchmark),
         ]
     )
+
+
+def _other_files(bundle: Bundle) -> str:
+    """Return a hash of what the bundle has beside embedder and generator, as a persona head."""
+    names = [name for name in bundle.manifest["files"] if not name.startswith(_MODELS)]
+    return json.dumps([bundle.manifest["files"][name] for name in sorted(names)], sort_keys=True)
 
 
 def _wording(benchmark: Benchmark) -> str:

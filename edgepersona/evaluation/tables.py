@@ -77,7 +77,8 @@ def called(name: str) -> str:
 
 def _rows(report: dict[str, Any], names: Sequence[str]) -> Table:
     header = (
-        "strategy", "history", *map(called, names), "temperature", "prompt tokens", "seconds",
+        "strategy", "history", *map(called, names), "temperature", "prompt tokens",
+        "first token, s", "seconds",
     )  # fmt: skip
     rows = []
     for row in report["rows"]:
@@ -89,6 +90,7 @@ def _rows(report: dict[str, Any], names: Sequence[str]) -> Table:
                 *_cells(row, names),
                 "–" if temperature is None else f"{temperature:.2f}",
                 f"{row['prompt_tokens']:,.0f}",
+                f"{row['ttft_s']:.2f}",
                 f"{row['seconds']:.2f}",
             )
         )

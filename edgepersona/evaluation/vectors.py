@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,7 @@ _BATCH = 64
 
 
 class KeptVectors:
-    """The vectors of texts, by a hash of each; one process at a time writes a file.
+    """The vectors of texts, by a hash of each; any thread of one process at a time may ask.
 
     Parameters
     ----------
@@ -35,6 +36,7 @@ class KeptVectors:
         self._ndim = ndim
         self._row = np.dtype([("key", "u1", 32), ("vector", "<f4", ndim)])
         self._vectors: dict[bytes, NDArray[np.float32]] = {}
+        self._lock = threading.Lock()
         if file.exists():
             whole = file.stat().st_size // self._row.itemsize
             for row in np.fromfile(file, self._row, whole):
@@ -45,10 +47,11 @@ class KeptVectors:
     def encode(self, texts: Sequence[str], *, role: str = "document") -> NDArray[np.float32]:
         """Return one vector a text, float32 (n, ndim), as the embedder does."""
         keys = [_key(text, role) for text in texts]
-        missing = {
-            key: text for key, text in zip(keys, texts, strict=True) if key not in self._vectors
-        }
-        self._add(missing, role)
+        with self._lock:
+            missing = {
+                key: text for key, text in zip(keys, texts, strict=True) if key not in self._vectors
+            }
+            self._add(missing, role)
         vectors = [self._vectors[key] for key in keys]
         return np.stack(vectors) if vectors else np.empty((0, self._ndim), np.float32)
 

@@ -23,6 +23,7 @@ REPORT = {
             "figures": {"nats": {"value": 3.25, "low": 3.0, "high": 3.5}},
             "temperature": None,
             "prompt_tokens": 90.0,
+            "ttft_s": 0.5,
             "seconds": 0.5,
         }
     ],
