@@ -20,6 +20,7 @@ from edgepersona.cli.importing import register as register_import
 from edgepersona.cli.profiles import register as register_profile
 from edgepersona.cli.searching import register as register_search
 from edgepersona.cli.terminal import note, one_line, set_up_streams
+from edgepersona.cli.training import register as register_train
 from edgepersona.errors import EdgePersonaError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _COMMANDS = (
     register_export,
+    register_train,
     register_import,
     register_add,
     register_search,

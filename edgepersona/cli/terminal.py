@@ -85,14 +85,14 @@ def is_interactive() -> bool:
 
 
 @contextmanager
-def progress_bar(label: str) -> Iterator[Callable[[int, int | None], None]]:
+def progress_bar(label: str, *, unit: str = "rec") -> Iterator[Callable[[int, int | None], None]]:
     """Give a function to call with what is done and the total; shows only on a terminal."""
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return
     from tqdm import tqdm
 
-    with tqdm(desc=label, unit="rec", file=sys.stderr, leave=False, dynamic_ncols=True) as bar:
+    with tqdm(desc=label, unit=unit, file=sys.stderr, leave=False, dynamic_ncols=True) as bar:
 
         def show(done: int, total: int | None) -> None:
             bar.total = None if total is None else max(total, done)  # a hint may be short

@@ -32,6 +32,21 @@ def read(path: Path, *, user: str | None, author: str | None) -> Iterator[Item]:
     return _items(path, user)
 
 
+def read_by_user(path: Path) -> Iterator[tuple[str, Item]]:
+    """Yield every line's user, empty where it names none, and its item."""
+    default_source = source_name("jsonl", path)
+    unit = "item" if _is_list(path) else "line"
+    for piece in _objects(path):
+        place, user = f"{unit} {piece.number}", ""
+        try:
+            entry = _object(piece)
+            user = _user(entry)
+            item = good(_record(entry, default_source), piece.number, place)
+        except InputError as error:
+            item = bad(str(error), piece.number, place)
+        yield user, item
+
+
 def size_hint(path: Path, *, user: str | None, author: str | None) -> int | None:
     """Count the lines of a file that is not too large."""
     return None if _is_list(path) else count(path, b"\n", ends=True)

@@ -138,13 +138,14 @@ def _inputs(embedder: Path, llm: Path, options: ExportOptions) -> dict[str, Any]
     """Say what a bundle is made from, and how: a change of either asks for a new one."""
     return {
         "recipe": RECIPE,
-        "embedder": _hashes(embedder),
-        "llm": _hashes(llm),
+        "embedder": input_hashes(embedder),
+        "llm": input_hashes(llm),
         "precisions": [*(build.name for build in options.builds(llm)), options.embedder_precision],
     }
 
 
-def _hashes(source: Path) -> dict[str, str]:
+def input_hashes(source: Path) -> dict[str, str]:
+    """Name what a model is made from: each file with its hash."""
     if source.is_file():
         return {source.name: hash_file(source)}
     files = sorted(f for f in source.rglob("*") if f.is_file() and f.suffix != ".pyc")

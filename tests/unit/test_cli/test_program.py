@@ -8,7 +8,10 @@ import pytest
 from edgepersona import __version__
 from edgepersona.cli import main
 
-COMMANDS = ["export", "import", "add", "search", "ask", "chat", "profile", "forget", "doctor"]
+COMMANDS = [
+    *("export", "train", "import", "add", "search"),
+    *("ask", "chat", "profile", "forget", "doctor"),
+]
 
 
 def test_version(run):
@@ -56,6 +59,11 @@ def test_every_command_helps_with_an_example(run, command):
         ["export", "--preset", "default", "--precision", "int3"],
         ["export", "--preset", "default", "--target", "cpu,tpu"],
         ["export", "--preset", "default", "--target", "cuda", "--precision", "int8"],
+        ["train", "--preset", "default", "--out", "here"],
+        ["train", "--data", "here", "--out", "here"],
+        ["train", "--data", "here", "--out", "here", "--preset", "default", "--llm", "here"],
+        ["train", "--data", "a", "--tasks", "title,rating", "--preset", "default", "--out", "x"],
+        ["train", "--data", "a", "--batch", "0", "--preset", "default", "--out", "x"],
     ],
 )
 def test_wrong_usage_ends_with_2_and_says_why(run, argv):

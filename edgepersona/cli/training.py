@@ -1,0 +1,166 @@
+"""``edgepersona train``: learn a persona head from many people's histories."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import asdict
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgepersona.cli.errors import InterruptedByUserError, UsageError
+from edgepersona.cli.options import (
+    add_bundle_option,
+    add_command,
+    add_json_option,
+    positive,
+    utf8,
+)
+from edgepersona.cli.terminal import note, progress_bar, say, say_json
+from edgepersona.errors import ExportError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from edgepersona.cli.options import Commands
+    from edgepersona_export.train.options import Options
+    from edgepersona_export.train.run import Outcome
+
+
+def register(commands: Commands) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "train",
+        _run,
+        summary="learn a persona head for a bundle's models from many people's histories",
+        example="edgepersona train --data history.jsonl --preset default --out head",
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="JSON lines with user_id, date, title and text (or .jsonl.gz), of many people",
+    )
+    parser.add_argument(
+        "--tasks",
+        type=utf8,
+        default="title",
+        metavar="A,B",
+        help="what a file's titles are: title, subject, headline, rating or tag; one for all "
+        "files, or one each",
+    )
+    parser.add_argument("--preset", type=utf8, help="the models the bundle is of: 'default'")
+    parser.add_argument("--llm", metavar="DIR_OR_ID_OR_GGUF", help="the bundle's LLM, unquantised")
+    add_bundle_option(parser)
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="where the head goes"
+    )
+    parser.add_argument("--epochs", type=float, default=2.0, help="default: 2")
+    parser.add_argument("--batch", type=positive, default=16, help="samples a step (default: 16)")
+    parser.add_argument("--lr", type=float, default=2e-3, help="default: 0.002")
+    parser.add_argument(
+        "--contrast",
+        type=float,
+        default=0.0,
+        help="weight of the own-against-other term, which doubles the time (default: 0)",
+    )
+    parser.add_argument("--persona-tokens", type=int, default=4, help="pooled ones (default: 4)")
+    parser.add_argument(
+        "--records", type=int, default=4, help="whose titles are read word by word (default: 4)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    parser.add_argument(
+        "--dtype", choices=["auto", "bf16", "fp32"], default="auto", help="of the frozen LLM"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--add", action="store_true", help="put the head into the bundle too")
+    add_json_option(parser)
+
+
+def _run(args: argparse.Namespace) -> int:
+    if bool(args.preset) == bool(args.llm):
+        raise UsageError("give one of --preset and --llm: the LLM to learn against")
+    tasks = args.tasks.split(",")
+    if len(tasks) not in (1, len(args.data)):
+        raise UsageError(f"--tasks names {len(tasks)}, --data {len(args.data)}: one each, or one")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # the libraries' bars: no use in a log
+    try:
+        outcome = _train(args, tasks * len(args.data) if len(tasks) == 1 else tasks)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "edgepersona":
+            raise
+        missing = "edgepersona_export" if error.name.startswith("edgepersona_") else error.name
+        raise ExportError(
+            f"{missing} is not installed: run pip install 'edgepersona[cpu,export]'"
+        ) from None
+    except KeyboardInterrupt:
+        raise InterruptedByUserError(
+            "interrupted; run the same command with --resume to go on from the last checkpoint"
+        ) from None
+    _tell(args, outcome)
+    return 0
+
+
+def _train(args: argparse.Namespace, tasks: list[str]) -> Outcome:
+    from edgepersona.bundle import Bundle, default_bundle_path
+    from edgepersona.embedder import Embedder
+    from edgepersona_export.presets import locate, resolve
+    from edgepersona_export.train.options import Places
+    from edgepersona_export.train.persona_head import add_head, check_llm
+    from edgepersona_export.train.run import Watcher, train
+
+    bundle = Bundle.open(args.bundle or default_bundle_path())
+    llm = resolve(args.preset).llm if args.preset else locate(args.llm)
+    check_llm(bundle, llm)
+    sources = tuple(zip(args.data, tasks, strict=True))
+    places = Places(sources, llm, args.out)
+    with progress_bar("train", unit="step") as show:
+        outcome = train(
+            bundle,
+            Embedder(bundle),
+            places,
+            _options(args, tasks),
+            resume=args.resume,
+            watcher=Watcher(note, lambda done, total, loss: show(done, total)),
+        )
+    if args.add:
+        add_head(bundle.path, args.out)
+    return outcome
+
+
+def _options(args: argparse.Namespace, tasks: list[str]) -> Options:
+    from edgepersona_export.train.frozen import fastest_dtype
+    from edgepersona_export.train.options import Options
+
+    return Options(
+        tasks=tuple(dict.fromkeys(tasks)),
+        epochs=args.epochs,
+        batch=args.batch,
+        lr=args.lr,
+        contrast=args.contrast,
+        seed=args.seed,
+        shape={"pooled": args.persona_tokens, "records": args.records},
+        dtype=fastest_dtype() if args.dtype == "auto" else args.dtype,
+    )
+
+
+def _tell(args: argparse.Namespace, outcome: Outcome) -> None:
+    if int(os.environ.get("RANK", "0")):  # one of several processes, and not the first
+        return
+    verdict = outcome.verdict
+    if args.json:
+        numbers = {k: v for k, v in asdict(verdict).items() if isfinite(v)}
+        say_json({**asdict(outcome), "verdict": numbers, "head": str(args.out)})
+        return
+    say(f"{outcome.steps:,} steps, {outcome.samples:,} samples, loss {outcome.loss:.3f}")
+    if verdict.samples:
+        say(
+            f"people held out, {verdict.samples:,} samples: {verdict.own:.3f} nats a token with "
+            f"their own history, {verdict.own_minus_other:+.3f} against another's"
+        )
+    say(f"head: {args.out}")

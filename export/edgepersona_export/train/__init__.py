@@ -1,0 +1,1 @@
+"""Trains a persona head against a bundle's frozen models."""

@@ -1,0 +1,51 @@
+"""A run's log, a JSON object a line, and the picture of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def begin(file: Path, *, start: int = 0) -> None:
+    """Begin a log, or take one up at ``start``: lines of later steps go, for those come again."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    kept = [line for line in read(file) if line["step"] <= start] if start else []
+    file.write_text("".join(json.dumps(line) + "\n" for line in kept), "utf-8")
+
+
+def add(file: Path, step: int, **values: float) -> None:
+    """Write one line."""
+    rounded = {name: round(value, 6) for name, value in values.items()}
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps({"step": step, **rounded}) + "\n")
+
+
+def read(file: Path) -> list[dict[str, Any]]:
+    """Return the lines of a log; one cut short by a crash is left out."""
+    try:
+        text = file.read_text("utf-8")
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+
+
+def draw(lines: Sequence[dict[str, Any]], file: Path) -> bool:
+    """Draw the losses as a PNG; return False where matplotlib is not installed."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return False
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for name, style in (("loss", "-"), ("held_out", "o-"), ("held_out_other", "o--")):
+        points = [(line["step"], line[name]) for line in lines if name in line]
+        if points:
+            axes.plot(*zip(*points, strict=True), style, label=name.replace("_", " "), markersize=3)
+    axes.set_xlabel("step")
+    axes.set_ylabel("nats a token")
+    if axes.lines:
+        axes.legend()
+    figure.savefig(file, format="png", dpi=120)
+    return True

@@ -1,0 +1,239 @@
+"""The persona head: a user's history and what they ask, to soft tokens for a frozen LLM.
+
+After PPlug (arXiv 2409.11901): attention of the question over the history, a projector into the
+LLM's embedding space, an instruction embedding beside it. On a small LLM that vector alone says
+next to nothing about the person, so the titles of the records attended to most go along, a soft
+token for each of their words: vectors the LLM knows how to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edgepersona.errors import InputError
+
+READS = ("item", "output", "words")
+"""What pooled persona tokens are made of: a record's vector, its title's, its title's words."""
+
+BESIDE_RECORDS = "+rag"
+"""Ends the name of a task whose prompts show records in words beside the soft tokens."""
+
+Embed = Callable[[Tensor], Tensor]
+"""Token ids (…) to the LLM's embeddings (…, hidden)."""
+
+_NOWHERE = -1e4
+"""A score that softmax makes zero of, also in half precision."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The sizes of a head."""
+
+    ndim: int
+    hidden: int
+    tasks: tuple[str, ...]
+    before: int = 7
+    """Instruction tokens before the persona."""
+    after: int = 7
+    """Instruction tokens after it."""
+    pooled: int = 4
+    """Persona tokens, each a weighted sum over the whole history; 0: none."""
+    reads: str = "words"
+    records: int = 4
+    """So many of the records with the largest weights show their titles; 0: none."""
+    words: int = 10
+    """Tokens of a title that are read."""
+    adapted: bool = True
+    """Whether the question's vector is turned before it is compared with the records'."""
+
+    def __post_init__(self) -> None:
+        if self.reads not in READS:
+            raise InputError(f"reads {self.reads!r}: expected one of {', '.join(READS)}")
+        if not self.tasks or len(set(self.tasks)) != len(self.tasks):
+            raise InputError(f"tasks {self.tasks!r}: expected one or more, each once")
+        least = {"before": 0, "after": 0, "pooled": 0, "records": 0, "words": 1}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise InputError(f"{name} {getattr(self, name)}: expected {bound} or more")
+        if self.pooled > self.words and self.reads == "words":
+            raise InputError(
+                f"{self.pooled} pooled tokens of {self.words} words of a title: expected at most "
+                "as many"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the sizes as JSON holds them."""
+        return asdict(self) | {"tasks": list(self.tasks)}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class History:
+    """A batch of questions, each with its user's records; rows beyond a user's own are padding."""
+
+    queries: Tensor
+    """(n, ndim)"""
+    items: Tensor
+    """(n, records, ndim): vectors of whole records."""
+    outputs: Tensor
+    """(n, records, ndim): vectors of their titles."""
+    words: Tensor
+    """int64 (n, records, words): the first tokens of their titles."""
+    is_word: Tensor
+    """bool, of the same shape."""
+    is_record: Tensor
+    """bool (n, records)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The LLM's embedding table in two figures, so that soft tokens lie where words lie."""
+
+    centre: Tensor
+    """(hidden,): the mean embedding, a large part of every one."""
+    spread: float
+    """Mean length of what is left of an embedding without the centre."""
+
+
+@torch.no_grad()
+def calibrate(table: Tensor) -> Calibration:
+    """Measure the embeddings of the LLM's vocabulary."""
+    table = table.float()
+    centre = table.mean(0)
+    return Calibration(centre, float((table - centre).norm(dim=1).mean()))
+
+
+class Projector(nn.Module):
+    """centre + gain · (x + W₂ gelu(W₁ x)) + offset, for each slot.
+
+    ``direct``: ``x`` are centred word embeddings, one for each slot, and it begins as the identity.
+    Otherwise ``x`` is a unit vector that all slots are made from, without the direct path.
+    """
+
+    def __init__(self, slots: int, width: int, calibration: Calibration, *, direct: bool) -> None:
+        super().__init__()
+        hidden = len(calibration.centre)
+        self.inner = nn.Linear(width, hidden)
+        self.outer = nn.Linear(hidden, hidden if direct else slots * hidden, bias=False)
+        if direct:
+            nn.init.zeros_(self.outer.weight)
+        self.gain = nn.Parameter(torch.ones(slots, 1))
+        self.offset = nn.Parameter(torch.zeros(slots, hidden))
+        self.register_buffer("centre", calibration.centre.clone())
+        # So that gelu's inputs are of the size that it bends, and what comes of a unit vector lies
+        # as far from the centre as a word.
+        self.input_scale = width**0.5 / (calibration.spread if direct else 1.0)
+        self.output_scale = 1.0 if direct else calibration.spread / (0.2 * hidden**0.5)
+        self._slots, self._direct = slots, direct
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Words: (…, slots, hidden), centred. Vectors: (…, width), to (…, slots, hidden)."""
+        made = (
+            self.outer(functional.gelu(self.inner(x * self.input_scale), approximate="tanh"))
+            * self.output_scale
+        )
+        if self._direct:
+            return self.gain * (x + made)
+        return self.gain * made.unflatten(-1, (self._slots, -1))
+
+    def place(self, x: Tensor) -> Tensor:
+        """Put projected values, or a weighted mean of them, among the embeddings."""
+        centre: Tensor = self.get_buffer("centre")
+        return centre + x + self.offset
+
+
+class PersonaHead(nn.Module):
+    """Everything that is trained.
+
+    ``first_words``: the token embeddings that the instructions begin as, (tasks, before, hidden)
+    and (tasks, after, hidden).
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        calibration: Calibration,
+        *,
+        first_words: tuple[Tensor, Tensor],
+        separator: Tensor,
+        scale: float = 10.0,
+    ) -> None:
+        super().__init__()
+        self.shape = shape
+        before, after = first_words
+        self.before = nn.Parameter(before.float().clone())
+        self.after = nn.Parameter(after.float().clone())
+        self.register_buffer("centre", calibration.centre.clone())
+        self.log_scale = nn.Parameter(torch.tensor(scale).log())
+        if shape.adapted:
+            self.adapter = nn.Parameter(torch.eye(shape.ndim))
+        if shape.pooled:
+            by_word = shape.reads == "words"
+            self.pool = Projector(
+                shape.pooled,
+                shape.hidden if by_word else shape.ndim,
+                calibration,
+                direct=by_word,
+            )
+        if shape.records:
+            self.title = Projector(shape.words, shape.hidden, calibration, direct=True)
+            self.separator = nn.Parameter(separator.float().clone())
+
+    def forward(self, history: History, tasks: Tensor, embed: Embed) -> tuple[Tensor, Tensor]:
+        """Return soft tokens (n, k, hidden) and which of them are there, bool (n, k)."""
+        count = len(tasks)
+        scores = self.scores(history)
+        before, after = self.before[tasks], self.after[tasks]
+        parts = [(before, _all(before))]
+        if self.shape.pooled:
+            there = history.is_record.any(1, keepdim=True).expand(count, self.shape.pooled)
+            parts.append((self._pooled(history, scores, embed), there))
+        if self.shape.records and history.is_record.shape[1]:
+            parts.append(self._titles(history, scores, embed))
+        parts.append((after, _all(after)))
+        return torch.cat([p[0] for p in parts], 1), torch.cat([p[1] for p in parts], 1)
+
+    def scores(self, history: History) -> Tensor:
+        """Return how near each record is to the question, (n, records), padding far below."""
+        queries = history.queries @ self.adapter if self.shape.adapted else history.queries
+        scores = torch.einsum("nd,nrd->nr", queries, history.items)
+        return (scores * self.log_scale.exp()).masked_fill(~history.is_record, _NOWHERE)
+
+    def _pooled(self, history: History, scores: Tensor, embed: Embed) -> Tensor:
+        weights = scores.softmax(1) * history.is_record
+        if self.shape.reads == "words":
+            kept = self.shape.pooled
+            values = self.pool(
+                embed(history.words[:, :, :kept]).float() - self.get_buffer("centre")
+            )
+            values = values * history.is_word[:, :, :kept, None]
+        else:
+            values = self.pool(history.items if self.shape.reads == "item" else history.outputs)
+        return self.pool.place(torch.einsum("nr,nrsh->nsh", weights, values))
+
+    def _titles(self, history: History, scores: Tensor, embed: Embed) -> tuple[Tensor, Tensor]:
+        """Show the titles of the nearest records, the nearest last, each closed by a separator."""
+        best = scores.topk(min(self.shape.records, scores.shape[1]), dim=1).indices.flip(1)
+        rows = torch.arange(len(best), device=best.device)[:, None]
+        vectors = embed(history.words[rows, best]).float() - self.get_buffer("centre")
+        vectors = self.title.place(self.title(vectors))
+        there = history.is_record[rows, best]
+        closing = self.separator.expand(*best.shape, 1, -1)
+        vectors = torch.cat([vectors, closing], 2).flatten(1, 2)
+        mask = history.is_word[rows, best] & there[..., None]
+        return vectors, torch.cat([mask, there[..., None]], 2).flatten(1, 2)
+
+
+def words_of(head_tokens: Sequence[int], count: int) -> list[int]:
+    """Repeat or cut tokens to ``count``: an instruction begins as words, whatever its length."""
+    tokens = list(head_tokens) or [0]
+    return [tokens[i % len(tokens)] for i in range(count)]
+
+
+def _all(vectors: Tensor) -> Tensor:
+    return torch.ones(vectors.shape[:2], dtype=torch.bool, device=vectors.device)

@@ -1,0 +1,114 @@
+"""Everything a run needs before its first step, from the files it is told of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from edgepersona.bundle import Bundle, hash_file
+from edgepersona.errors import InputError
+from edgepersona_export.train.batches import Collator, Drawing
+from edgepersona_export.train.frozen import FrozenModel
+from edgepersona_export.train.histories import Corpus, Sample
+from edgepersona_export.train.model import (
+    BESIDE_RECORDS,
+    PersonaHead,
+    Shape,
+    calibrate,
+    words_of,
+)
+from edgepersona_export.train.options import Options, Places
+from edgepersona_export.train.persona_head import model_hashes
+from edgepersona_export.train.prompts import PromptWriter
+from edgepersona_export.train.vectors import Vectors
+
+FIRST_WORDS = ("\n\n{}s I wrote:\n", "\nSo I would write the {}:")
+"""What the instruction tokens before and after the persona begin as, for each kind of task."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A run, ready to start."""
+
+    head: PersonaHead
+    collator: Collator
+    judging: Collator
+    """The same without chance: nothing left out, nothing shown in words."""
+    learnt: list[Sample]
+    held_out: list[Sample]
+    recipe: dict[str, Any]
+
+
+def prepare(
+    bundle: Bundle,
+    corpus: Corpus,
+    vectors: Vectors,
+    frozen: FrozenModel,
+    places: Places,
+    options: Options,
+) -> Prepared:
+    """Make the head and what feeds it; InputError where there is too little to learn from."""
+    torch.manual_seed(options.seed)
+    writer = PromptWriter(bundle, text_tokens=options.text_tokens)
+    tasks = options.tasks
+    if options.drawing.shown:
+        tasks = (*tasks, *(task + BESIDE_RECORDS for task in tasks))
+    shape = Shape(vectors.items.shape[1], frozen.hidden, tasks, **options.shape)
+    learnt, held_out = split(corpus.samples, options.held_out)
+    if len(learnt) < options.batch:
+        raise InputError(
+            f"{len(learnt)} samples to learn from are fewer than a batch of {options.batch}"
+        )
+    still = replace(options.drawing, dropped=0.0, shown=0.0)
+
+    def collator(drawing: Drawing) -> Collator:
+        return Collator(corpus, vectors, writer, shape, drawing)
+
+    return Prepared(
+        head=new_head(shape, frozen, writer),
+        collator=collator(options.drawing),
+        judging=collator(still),
+        learnt=learnt,
+        held_out=held_out,
+        recipe={
+            "data": [[path.name, hash_file(path), task] for path, task in places.sources],
+            "models": model_hashes(bundle),
+            "options": options.to_json(),
+        },
+    )
+
+
+def new_head(shape: Shape, frozen: FrozenModel, writer: PromptWriter) -> PersonaHead:
+    """Make a head that has learnt nothing: its tokens are words still."""
+    encode: Callable[[str], list[int]] = writer.tokenizer.encode
+    kinds = [task.removesuffix(BESIDE_RECORDS) for task in shape.tasks]
+    before, after = (
+        frozen.embed(
+            torch.tensor(
+                [words_of(encode(text.format(word)), count) for word in words], dtype=torch.long
+            )
+        )
+        for text, count, words in zip(
+            FIRST_WORDS,
+            (shape.before, shape.after),
+            ([kind.capitalize() for kind in kinds], kinds),
+            strict=True,
+        )
+    )
+    separator = frozen.embed(torch.tensor(encode("\n")[:1]))[0]
+    head = PersonaHead(
+        shape, calibrate(frozen.table()), first_words=(before, after), separator=separator
+    )
+    head.to(frozen.device)
+    return head
+
+
+def split(samples: Sequence[Sample], share: float) -> tuple[list[Sample], list[Sample]]:
+    """Hold people out, not samples: what is learnt of somebody must not be what is judged."""
+    users = sorted({sample.user for sample in samples})
+    chosen = set(users[:: max(2, round(1 / share))]) if share else set()
+    learnt = [s for s in samples if s.user not in chosen]
+    return learnt, [s for s in samples if s.user in chosen]

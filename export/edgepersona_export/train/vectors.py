@@ -1,0 +1,101 @@
+"""The frozen embedder's vectors of a corpus, computed once and kept beside the run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepersona.profile import embedded_text
+from edgepersona.records import Record
+
+_BATCH = 256
+
+
+class Encodes(Protocol):
+    """An embedder."""
+
+    hash: str
+    ndim: int
+
+    def encode(self, texts: Sequence[str], *, role: str = "document") -> NDArray[np.float32]:
+        """Return a unit vector for each text."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Vectors:
+    """float16 (records, ndim) each: of texts alone as questions, whole records, and titles."""
+
+    queries: NDArray[np.float16]
+    items: NDArray[np.float16]
+    outputs: NDArray[np.float16]
+
+
+def vectors_of(
+    records: Sequence[Record],
+    embedder: Encodes,
+    cache: Path,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Vectors:
+    """Return the vectors of ``records``, from ``cache`` where it is of them and this embedder."""
+    digest = _digest(records, embedder.hash)
+    if (kept := _load(cache, digest)) is not None:
+        return kept
+    total, done = 3 * len(records), 0
+
+    def encode(texts: list[str], role: str) -> NDArray[np.float16]:
+        nonlocal done
+        vectors = np.zeros((len(texts), embedder.ndim), np.float16)
+        for start in range(0, len(texts), _BATCH):
+            part = texts[start : start + _BATCH]
+            vectors[start : start + len(part)] = embedder.encode(part, role=role)
+            done += len(part)
+            progress(done, total)
+        return vectors
+
+    vectors = Vectors(
+        queries=encode([r.text for r in records], "query"),
+        items=encode([embedded_text(r) for r in records], "document"),
+        outputs=encode([r.title for r in records], "document"),
+    )
+    _save(cache, digest, vectors)
+    return vectors
+
+
+def _digest(records: Sequence[Record], embedder: str) -> str:
+    state = hashlib.sha256(embedder.encode())
+    for record in records:
+        state.update(hashlib.sha256(f"{record.title}\0{record.text}".encode()).digest())
+    return state.hexdigest()
+
+
+def _load(cache: Path, digest: str) -> Vectors | None:
+    try:
+        with np.load(cache) as found:
+            if str(found["digest"]) != digest:
+                return None
+            return Vectors(found["queries"], found["items"], found["outputs"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # none, or cut short
+        return None
+
+
+def _save(cache: Path, digest: str, vectors: Vectors) -> None:
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    # A name of each process's own: several of one run may come here at once.
+    partial = cache.with_name(f".{cache.name}.{os.getpid()}.npz")
+    np.savez(
+        partial,
+        digest=np.array(digest),
+        queries=vectors.queries,
+        items=vectors.items,
+        outputs=vectors.outputs,
+    )
+    partial.replace(cache)

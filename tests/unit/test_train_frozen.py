@@ -1,0 +1,79 @@
+"""The frozen LLM tells what the whole model would tell of the same tokens."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("torch", reason="export extra is not installed")
+pytest.importorskip("transformers", reason="export extra is not installed")
+
+import torch
+
+from edgepersona_export.train.frozen import FrozenModel
+from tests.tiny_models import NAMES, make
+
+# torch and transformers warn of each other's future.
+pytestmark = pytest.mark.filterwarnings("default")
+
+PROMPTS = [[5, 6, 7, 8, 9, 10, 11], [12, 13, 14]]
+ENDINGS = [[20], [21, 22]]
+TARGETS = [[30, 31, 32], [33, 34]]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "gemma3"])
+def test_losses_are_those_of_the_whole_text(name: str) -> None:
+    model = make(name)
+    frozen = FrozenModel(model)
+    soft_ids = torch.tensor([[40, 41], [42, 43]])
+    losses, counted = frozen.losses(
+        frozen.read(PROMPTS),
+        frozen.embed(soft_ids),
+        torch.ones(2, 2, dtype=torch.bool),
+        ENDINGS,
+        TARGETS,
+    )
+    for row, target in enumerate(TARGETS):
+        text = [*PROMPTS[row], *soft_ids[row].tolist(), *ENDINGS[row], *target]
+        with torch.no_grad():
+            logits = model(torch.tensor([text])).logits[0].log_softmax(-1)
+        whole = -logits[torch.arange(len(text) - len(target) - 1, len(text) - 1), target]
+        assert counted[row].tolist() == [i < len(target) for i in range(3)]
+        assert torch.allclose(losses[row][counted[row]], whole, atol=2e-4)
+
+
+def test_a_masked_soft_token_says_nothing() -> None:
+    frozen = FrozenModel(make("smollm2"))
+    prompts = frozen.read(PROMPTS)
+    soft = frozen.embed(torch.tensor([[40, 41], [42, 43]]))
+    mask = torch.tensor([[True, False], [True, False]])
+    losses = [
+        frozen.losses(prompts, vectors, mask, ENDINGS, TARGETS)[0]
+        for vectors in (soft, soft + torch.tensor([0.0, 9.0])[:, None])
+    ]
+    assert torch.equal(*losses)
+    shorter, _ = frozen.losses(prompts, soft[:, :1], mask[:, :1], ENDINGS, TARGETS)
+    assert torch.allclose(losses[0], shorter, atol=1e-5)
+
+
+def test_one_reading_of_the_prompts_serves_any_number_of_personas() -> None:
+    frozen = FrozenModel(make("qwen2"))
+    prompts = frozen.read(PROMPTS)
+    soft = frozen.embed(torch.tensor([[40], [41]]))
+    mask = torch.ones(2, 1, dtype=torch.bool)
+    first, _ = frozen.losses(prompts, soft, mask, ENDINGS, TARGETS)
+    again, _ = frozen.losses(prompts, soft, mask, ENDINGS, TARGETS)
+    assert torch.equal(first, again)
+
+
+def test_gradients_reach_the_soft_tokens_and_nothing_else() -> None:
+    model = make("smollm2")
+    frozen = FrozenModel(model)
+    soft = frozen.embed(torch.tensor([[40], [41]])).detach().requires_grad_()
+    losses, _ = frozen.losses(
+        frozen.read(PROMPTS), soft, torch.ones(2, 1, dtype=torch.bool), ENDINGS, TARGETS
+    )
+    losses.sum().backward()
+    assert soft.grad is not None
+    assert soft.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert int(soft.shape[2]) == frozen.hidden

@@ -1,0 +1,172 @@
+"""The persona head: what it makes of a history, and that the file says the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="export extra is not installed")
+
+import torch
+
+from edgepersona.bundle import Bundle, write_manifest
+from edgepersona.errors import BundleError, ExportError, InputError
+from edgepersona_export.train.model import Shape, words_of
+from edgepersona_export.train.persona_head import add_head, model_hashes, write_head
+from tests import tiny_head
+from tests.tiny import EMBEDDER, GENERATOR
+from tests.tiny_head import HIDDEN, NDIM
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+BUNDLE = SimpleNamespace(
+    path=Path("here"), manifest={"inputs": {"embedder": {"a": "1"}, "llm": {"b": "2"}}}
+)
+KINDS = [
+    {},
+    {"reads": "item"},
+    {"reads": "output"},
+    {"pooled": 0, "adapted": False},
+    {"records": 0},
+    {"adapted": False},
+    {"records": 9},
+]
+
+
+@pytest.mark.parametrize("sizes", KINDS, ids=str)
+def test_the_file_says_what_the_head_does(sizes: dict, tmp_path: Path) -> None:
+    head, table = tiny_head.make(**sizes)
+    batch = tiny_head.history()
+    tasks = torch.tensor([0, 1, 0])
+    with torch.no_grad():
+        soft, mask = head(batch, tasks, lambda ids: table[ids])
+    write_head(head, BUNDLE, tmp_path, recipe={})
+    index, arrays = tiny_head.read(tmp_path)
+    for row, count in enumerate((5, 1, 0)):
+        titles = [
+            ids[there].tolist()
+            for ids, there in zip(batch.words[row, :count], batch.is_word[row, :count], strict=True)
+        ]
+        again = tiny_head.soft_tokens(
+            index,
+            arrays,
+            task=("title", "rating")[tasks[row]],
+            query=batch.queries[row].numpy(),
+            items=batch.items[row, :count].numpy(),
+            outputs=batch.outputs[row, :count].numpy(),
+            titles=titles,
+            table=table.numpy(),
+        )
+        expected = soft[row][mask[row]].numpy()
+        assert again.shape == expected.shape
+        assert np.abs(again - expected).max() < 1e-2  # matrices are kept in float16
+
+
+def test_without_records_the_instruction_is_left() -> None:
+    head, table = tiny_head.make()
+    soft, mask = head(tiny_head.history(counts=(0,)), torch.tensor([1]), lambda ids: table[ids])
+    assert torch.equal(soft[0][mask[0]], torch.cat([head.before[1], head.after[1]]))
+
+
+def test_padding_changes_nothing() -> None:
+    head, table = tiny_head.make()
+    batch = tiny_head.history(counts=(3, 5))
+    alone = tiny_head.history(counts=(3, 5))
+    for name in ("items", "outputs", "words", "is_word", "is_record"):
+        object.__setattr__(alone, name, getattr(batch, name)[:, :3])
+    with torch.no_grad():
+        padded, padded_mask = head(batch, torch.tensor([0, 0]), lambda ids: table[ids])
+        short, short_mask = head(alone, torch.tensor([0, 0]), lambda ids: table[ids])
+    assert torch.allclose(padded[0][padded_mask[0]], short[0][short_mask[0]], atol=1e-6)
+
+
+def test_the_nearest_record_stands_last() -> None:
+    head, table = tiny_head.make(pooled=0, adapted=False, records=2)
+    batch = tiny_head.history(counts=(5,))
+    nearest = int((batch.items[0] @ batch.queries[0]).argmax())
+    soft, mask = head(batch, torch.tensor([0]), lambda ids: table[ids])
+    count = int(batch.is_word[0, nearest].sum())
+    shown = soft[0][mask[0]][-(3 + 1 + count) : -(3 + 1)]
+    words = table[batch.words[0, nearest, :count]] - head.get_buffer("centre")
+    slots = torch.zeros(4, HIDDEN)
+    slots[:count] = words
+    assert torch.allclose(shown, head.title.place(head.title(slots))[:count], atol=1e-6)
+
+
+def test_untrained_projectors_put_things_among_the_words() -> None:
+    from edgepersona_export.train.model import Projector, calibrate
+
+    torch.manual_seed(3)
+    calibration = calibrate(torch.randn(500, 64) + 2)
+    words = torch.randn(40, 4, 64)
+    direct = Projector(4, 64, calibration, direct=True)
+    assert torch.allclose(direct.place(direct(words)), words + calibration.centre, atol=1e-5)
+    unit = torch.nn.functional.normalize(torch.randn(40, 32), dim=-1)
+    far = Projector(4, 32, calibration, direct=False)(unit).norm(dim=-1).mean()
+    assert 0.3 < float(far) / calibration.spread < 3
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [{"reads": "mail"}, {"tasks": ()}, {"tasks": ("a", "a")}, {"pooled": -1}, {"pooled": 11}],
+    ids=str,
+)
+def test_sizes_that_make_no_head_are_refused(sizes: dict) -> None:
+    with pytest.raises(InputError, match="expected"):
+        Shape(**{"ndim": NDIM, "hidden": HIDDEN, "tasks": ("title",), **sizes})
+
+
+def test_an_instruction_begins_as_words_of_any_length() -> None:
+    assert words_of([1, 2, 3], 2) == [1, 2]
+    assert words_of([1, 2], 5) == [1, 2, 1, 2, 1]
+    assert words_of([], 2) == [0, 0]
+
+
+def _bundle(folder: Path, llm: str) -> Bundle:
+    write_manifest(
+        folder,
+        {
+            "inputs": {"embedder": {"e": "1"}, "llm": {"l": llm}},
+            "embedder": EMBEDDER,
+            "generator": GENERATOR,
+        },
+    )
+    return Bundle.open(folder)
+
+
+def test_a_head_goes_into_the_bundle_it_belongs_to_and_no_other(tmp_path: Path) -> None:
+    head, _ = tiny_head.make()
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    bundle = _bundle(tmp_path / "a", "1")
+    write_head(head, bundle, tmp_path / "head", recipe={"seed": 1})
+    add_head(tmp_path / "a", tmp_path / "head")
+    opened = Bundle.open(tmp_path / "a")
+    opened.verify()
+    assert opened.manifest["persona_head"] == {"path": "persona_head"}
+    assert json.loads(opened.file("persona_head/head.json").read_text())["recipe"] == {"seed": 1}
+    add_head(tmp_path / "a", tmp_path / "head")  # again: replaced
+    Bundle.open(tmp_path / "a").verify()
+
+    _bundle(tmp_path / "b", "2")
+    with pytest.raises(ExportError, match="another llm"):
+        add_head(tmp_path / "b", tmp_path / "head")
+    assert "persona_head" not in Bundle.open(tmp_path / "b").manifest
+
+
+def test_a_bundle_that_does_not_say_its_models_gets_no_head() -> None:
+    with pytest.raises(BundleError, match="export it again"):
+        model_hashes(SimpleNamespace(path=Path("x"), manifest={}))
+
+
+def test_a_head_that_diverged_is_not_written(tmp_path: Path) -> None:
+    head, _ = tiny_head.make()
+    with torch.no_grad():
+        head.before[0, 0, 0] = float("nan")
+    with pytest.raises(ExportError, match="before of the head is not finite"):
+        write_head(head, BUNDLE, tmp_path, recipe={})
+    assert not list(tmp_path.iterdir())

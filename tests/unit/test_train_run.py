@@ -1,0 +1,183 @@
+"""Training as a whole: it learns, goes on where it stopped, and is shared by processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="export extra is not installed")
+pytest.importorskip("accelerate", reason="export extra is not installed")
+
+import torch
+
+from edgepersona.errors import InputError
+from edgepersona_export.train import log
+from edgepersona_export.train.histories import read_corpus
+from edgepersona_export.train.loss import own_against_other
+from tests import tiny_head, tiny_training
+
+ROOT = Path(__file__).parents[2]
+
+# torch, transformers and accelerate warn of each other's future.
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    tiny_training.write_data(folder / "history.jsonl")
+    tiny_training.write_bundle(folder / "bundle")
+    return folder
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path) -> Path:
+    for name in ("history.jsonl", "bundle"):
+        (tmp_path / name).symlink_to(made / name)
+    return tmp_path
+
+
+def losses(folder: Path) -> list[float]:
+    return [line["loss"] for line in log.read(folder / "head/training/log.jsonl") if "loss" in line]
+
+
+def weights(folder: Path) -> dict[str, np.ndarray]:
+    return tiny_head.read(folder / "head")[1]
+
+
+def test_a_run_learns_and_leaves_a_head_a_log_and_a_verdict(folder: Path) -> None:
+    outcome = tiny_training.run(folder, epochs=12)
+    curve = losses(folder)
+    assert len(curve) == outcome.steps
+    assert np.mean(curve[-5:]) < np.mean(curve[:5]) - 0.2
+    index, arrays = tiny_head.read(folder / "head")
+    assert index["recipe"]["options"]["epochs"] == 12
+    assert index["shape"]["tasks"] == ["title", "title+rag"]
+    assert arrays["before"].shape == (2, 2, 32)
+    assert outcome.verdict.samples
+    assert log.read(folder / "head/training/log.jsonl")[-1]["held_out"] == pytest.approx(
+        outcome.verdict.own, abs=1e-5
+    )
+
+
+class _StoppedError(Exception):
+    pass
+
+
+def test_a_stopped_run_goes_on_to_the_same_head(folder: Path, tmp_path: Path) -> None:
+    def stop(done: int, total: int, loss: float) -> None:
+        if done == 6:
+            raise _StoppedError
+
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    for name in ("history.jsonl", "bundle"):
+        (whole / name).symlink_to(folder / name)
+    tiny_training.run(whole, epochs=2)
+    with pytest.raises(_StoppedError):
+        tiny_training.run(folder, epochs=2, progress=stop, save_every=4)
+    tiny_training.run(folder, epochs=2, resume=True)
+    assert losses(folder) == losses(whole)
+    for name, array in weights(whole).items():
+        assert np.array_equal(array, weights(folder)[name]), name
+
+
+def test_resuming_with_other_options_is_refused(folder: Path) -> None:
+    tiny_training.run(folder, epochs=1)
+    with pytest.raises(InputError, match="other models, data or options"):
+        tiny_training.run(folder, epochs=1, resume=True, lr=1e-3)
+
+
+def test_a_damaged_checkpoint_is_refused(folder: Path) -> None:
+    (folder / "head/training").mkdir(parents=True)
+    (folder / "head/training/checkpoint.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(InputError, match="no checkpoint that can be read"):
+        tiny_training.run(folder, resume=True)
+
+
+def test_vectors_are_computed_once(folder: Path) -> None:
+    embedder = tiny_training.Embeds()
+    tiny_training.run(folder, epochs=0.5, embedder=embedder)
+    first = embedder.texts
+    assert first == 3 * tiny_training.PEOPLE * tiny_training.RECORDS
+    tiny_training.run(folder, epochs=0.5, embedder=embedder)
+    assert embedder.texts == first
+
+
+def test_the_contrast_costs_where_another_foretells_as_well() -> None:
+    own = torch.tensor([1.0, 2.0], requires_grad=True)
+    other = torch.tensor([1.0, 3.0], requires_grad=True)
+    cost = own_against_other(own, other)
+    cost.backward()
+    assert own.grad[0] > own.grad[1] > 0 > other.grad[1] > other.grad[0]
+    assert own_against_other(own, other + 5) < 1e-6
+
+
+def test_a_run_with_the_contrast_tells_both_sides(folder: Path) -> None:
+    verdict = tiny_training.run(folder, epochs=4, contrast=1.0).verdict
+    assert verdict.samples
+    assert verdict.own_minus_other == verdict.own - verdict.other
+
+
+def test_two_processes_give_the_curve_of_one(folder: Path) -> None:
+    tiny_training.run(folder)
+    alone = losses(folder)
+    command = [
+        *(sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"),
+        *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
+        *("--main_process_port", "0", "--module", "tests.tiny_training", str(folder)),
+    ]
+    path = os.pathsep.join([str(ROOT), str(ROOT / "export"), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert losses(folder) == pytest.approx(alone, abs=2e-3)
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("accelerate.Accelerator.num_processes", 3)
+    with pytest.raises(InputError, match="cannot be shared by 3 processes"):
+        tiny_training.run(folder)
+
+
+def test_a_record_is_foretold_from_strictly_earlier_ones(tmp_path: Path) -> None:
+    dates = ["2019", "2020", "2020-01-05", "2020-03-01", "2020-03-01", "2020-03-02", "2021"]
+    lines = [
+        {"user_id": "a", "id": str(i), "date": date, "title": f"t{i}", "text": f"x{i}"}
+        for i, date in enumerate(dates)
+    ]
+    file = tmp_path / "h.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    corpus = read_corpus([(file, "title")])
+    found = {
+        corpus.records[s.record].id: [corpus.records[r].id for r in s.earlier]
+        for s in corpus.samples
+    }
+    # "2020" may be any day of 2020, so nothing of that year is after it for certain.
+    assert found == {"6": ["0", "1", "2", "3", "4", "5"], "5": ["0", "2", "3", "4"]}
+
+
+def test_nobody_with_enough_records_is_an_error_that_says_so(tmp_path: Path) -> None:
+    file = tiny_training.write_data(tmp_path / "h.jsonl", records=3)
+    with pytest.raises(InputError, match=r"h\.jsonl: nobody in it has"):
+        read_corpus([(file, "title")])
+
+
+def test_of_one_person_so_many_are_drawn(tmp_path: Path) -> None:
+    file = tiny_training.write_data(tmp_path / "h.jsonl", people=2, records=9)
+    assert len(read_corpus([(file, "title")], most_per_user=2).samples) == 4
+
+
+def test_a_curve_is_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="eval extra is not installed")
+    lines = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0, "held_out": 1.5}]
+    assert log.draw(lines, tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
