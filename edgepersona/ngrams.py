@@ -40,8 +40,19 @@ class Counts(Protocol):
     def remove(self, ids: NDArray[np.int64]) -> int:
         """Forget the records with these ids, as if never added; say how many there were."""
 
+    def distribution(
+        self, context: NDArray[np.int32], limit: int = 512, *, least: int = 0
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Return the likeliest next tokens, ids rising, and how likely each is."""
+
+    def shared(self, context: NDArray[np.int32], ids: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """Say which of ``ids`` follow the context in two records at least."""
+
     def continuations(self, context: NDArray[np.int32], n: int) -> NDArray[np.int32]:
         """Return at most ``n`` tokens that are likely to follow the context."""
+
+    def __len__(self) -> int:
+        """Return how many records are counted."""
 
 
 class Ngrams:
@@ -89,6 +100,10 @@ class Ngrams:
             self._forget(counts, self._store.generation)
             for block in self._store.untokenized(self._reader().hash, self._generation):
                 counts.remove(np.array([record.row for record in block], dtype=np.int64))
+
+    def counts(self) -> Counts | None:
+        """Return what was counted so far; None once it is closed."""
+        return self._counts
 
     def continuations(self, context: Sequence[int], n: int) -> list[int]:
         """Return at most ``n`` tokens likely to come next, by what was counted so far."""

@@ -12,6 +12,9 @@ from edgepersona.errors import InputError
 MAX_TEXT_BYTES = 1 << 20
 """Longest text of one record, in UTF-8 bytes: a mail or a chapter fits, a dump does not."""
 
+READ_KIND = "read"
+"""The kind of records that others wrote: found and shown like all, but no words of the user's."""
+
 _MAX_FIELD_BYTES = 4096
 _DATE = re.compile(
     r"\d{4}(-\d{2}(-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?)?)?"
@@ -33,7 +36,7 @@ class Record:
     source
         Where it came from, such as ``mbox:inbox`` or ``git:notes``.
     kind
-        What it is, such as ``mail``, ``commit``, ``note``.
+        What it is, such as ``mail``, ``commit``, ``note``; ``read`` is what others wrote.
     id
         Stable name, unique in a profile; derived from the content where empty,
         so that the same record is never stored twice.

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from edgepersona.records import READ_KIND
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -82,13 +84,17 @@ class TokenTable:
     def page(
         self, tokenizer_hash: str, field: Field, last: tuple[int, int]
     ) -> tuple[list[tuple[int, bytes]], tuple[int, int]]:
-        """Return the next (row, tokens) behind ``last``, (added, row), and where they end."""
+        """Return the next (row, tokens) behind ``last``, (added, row), and where they end.
+
+        A record of the kind that others wrote has none.
+        """
         column = {"title": "title", "text": "text"}[field]
         found: list[tuple[Any, ...]] = self._database.execute(
-            f"SELECT record.row, token.{column}, record.added FROM record CROSS JOIN token"
-            " ON token.row = record.row WHERE (record.added, record.row) > (?, ?)"
-            f" AND {_HASH} IS ? AND {_WHOLE} ORDER BY record.added, record.row LIMIT {_BLOCK}",
-            (*last, tokenizer_hash),
+            f"SELECT record.row, iif(record.kind = ?, x'', token.{column}), record.added"
+            " FROM record CROSS JOIN token ON token.row = record.row"
+            f" WHERE (record.added, record.row) > (?, ?) AND {_HASH} IS ? AND {_WHOLE}"
+            f" ORDER BY record.added, record.row LIMIT {_BLOCK}",
+            (READ_KIND, *last, tokenizer_hash),
         ).fetchall()
         return [row[:2] for row in found], (found[-1][2], found[-1][0]) if found else last
 

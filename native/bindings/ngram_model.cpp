@@ -1,5 +1,6 @@
 #include "edgepersona/ngram_model.h"
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -66,15 +67,30 @@ std::size_t remove(NgramModel& model, const py::object& given) {
     return model.remove(span(ids));
 }
 
-py::tuple distribution(const NgramModel& model, const py::object& given, py::ssize_t limit) {
+py::tuple distribution(const NgramModel& model, const py::object& given, py::ssize_t limit,
+                       py::ssize_t least) {
     const auto context = as_tokens(given, "context");
-    const std::size_t most = as_size(limit, "limit");
+    const std::size_t most = as_size(limit, "limit"), fewest = as_size(least, "least");
     Prediction next;
     {
         const py::gil_scoped_release unlocked;
-        next = model.distribution(span_of(context), most);
+        next = model.distribution(span_of(context), most, fewest);
     }
     return py::make_tuple(as_numpy(next.ids), as_numpy(next.probs));
+}
+
+py::array_t<bool> shared(const NgramModel& model, const py::object& given,
+                         const py::object& given_ids) {
+    const auto context = as_tokens(given, "context");
+    const auto ids = as_tokens(given_ids, "ids");
+    std::vector<std::uint8_t> found;
+    {
+        const py::gil_scoped_release unlocked;
+        found = model.shared(span_of(context), span_of(ids));
+    }
+    py::array_t<bool> answers(static_cast<py::ssize_t>(found.size()));
+    std::copy(found.begin(), found.end(), answers.mutable_data());
+    return answers;
 }
 
 py::array_t<std::int32_t> continuations(const NgramModel& model, const py::object& given,
@@ -111,9 +127,14 @@ void register_ngram_model(py::module_& module) {
         .def("remove", &remove, py::arg("ids"),
              "Remove records and overwrite their tokens; return how many were there.")
         .def("distribution", &distribution, py::arg("context"), py::arg("limit") = 512,
+             py::kw_only(), py::arg("least") = 0,
              "Return (ids int32, probs float32) of the next token, ids rising, each once.\n\n"
              "context: the tokens of the record so far, or at least its last order - 1.\n"
-             "The `limit` most probable; what is missing to 1 belongs to the LLM.")
+             "The `limit` most probable; what is missing to 1 belongs to the LLM. Contexts of\n"
+             "fewer than `least` tokens say nothing, unless they are all of the record so far.")
+        .def("shared", &shared, py::arg("context"), py::arg("ids"),
+             "Return for each of `ids`, bool (n,), whether two records at least have it behind\n"
+             "the longest end of the context that it stands behind at all.")
         .def("continuations", &continuations, py::arg("context"), py::arg("n"),
              "Return int32, at most n tokens likely to come next, as a draft.\n\n"
              "They follow the longest context that occurs and end where its record does;\n"

@@ -91,6 +91,11 @@ class Pair {
         CHECK(!(good && refused) && (refused || limit > 0));  // what is far back is not looked at
         if (!good) return;
         check_prediction(next, limit);
+        check_prediction(
+            model_.distribution({context.data(), context.size()}, limit, input.up_to(5)), limit);
+        const Tokens ids = tokens_of(input, 5);
+        CHECK(model_.shared({context.data(), context.size()}, {ids.data(), ids.size()}).size() ==
+              ids.size());
         const auto draft = model_.continuations({context.data(), context.size()}, n);
         CHECK(draft.size() <= n);
         CHECK(std::all_of(draft.begin(), draft.end(), [](std::int32_t token) { return token >= 0; }));
@@ -120,6 +125,7 @@ class Pair {
             CHECK(a.ids == b.ids && a.probs == b.probs);
             const Span<Token> last{context.data(), context.size()};
             CHECK(model_.continuations(last, 6) == fresh.continuations(last, 6));
+            CHECK(model_.shared(last, last) == fresh.shared(last, last));
         }
     }
 

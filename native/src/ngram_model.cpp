@@ -210,9 +210,13 @@ NgramModel::Context NgramModel::last_of(Span<Token> context) const {
     return last;
 }
 
-Prediction NgramModel::distribution(Span<Token> given, std::size_t limit) const {
+Prediction NgramModel::distribution(Span<Token> given, std::size_t limit,
+                                    std::size_t least) const {
     if (limit < 1) throw InvalidInput("limit is 0, expected 1 or more");
     const Context context = last_of(given);
+    const auto counts = [&](std::size_t length) {
+        return length >= least || (length == context.size && context.tokens[0] == kMark);
+    };
     const auto& weights = recency();
     Tally& tally = Tally::of_thread();
     const Cleared cleared{tally};
@@ -227,6 +231,7 @@ Prediction NgramModel::distribution(Span<Token> given, std::size_t limit) const 
             next[i] = {*at, context.match(at - 1)};
         }
         for (std::size_t length = context.size; length >= 2; --length) {
+            if (!counts(length)) continue;
             std::size_t seen = 0;
             for (std::size_t i = 0; i < pairs.size(); ++i) {
                 if (next[i].second >= length) tally.see(next[i].first, weights[seen++]);
@@ -234,12 +239,61 @@ Prediction NgramModel::distribution(Span<Token> given, std::size_t limit) const 
             share = tally.close(share);
         }
     }
-    const Newest singles(history_.find(context.back(0)), history_.data());
-    for (std::size_t i = 0; i < singles.size(); ++i) tally.see(*singles.next(i), weights[i]);
-    share = tally.close(share);
-    for (const Unigram& unigram : unigrams_) tally.add(unigram.token, share * unigram.prob);
+    if (counts(1)) {
+        const Newest singles(history_.find(context.back(0)), history_.data());
+        for (std::size_t i = 0; i < singles.size(); ++i) tally.see(*singles.next(i), weights[i]);
+        share = tally.close(share);
+    }
+    if (least == 0) {
+        for (const Unigram& unigram : unigrams_) tally.add(unigram.token, share * unigram.prob);
+    }
     lock.unlock();
     return best_of(tally, limit);
+}
+
+std::vector<std::uint8_t> NgramModel::shared(Span<Token> given, Span<Token> ids) const {
+    const Context context = last_of(given);
+    std::vector<std::uint8_t> found(ids.size);
+    std::shared_lock lock(mutex_);
+    for (std::size_t i = 0; i < ids.size; ++i) found[i] = is_shared(context, ids[i]);
+    return found;
+}
+
+bool NgramModel::is_shared(const Context& context, Token next) const {
+    const Token* const tokens = history_.data();
+    if (next > TokenHistory::kMaxToken) return false;
+    std::size_t longest = 0;  // the match of those looked at last
+    Position last = 0;        // the oldest of them so far
+    bool found = false, several = false;
+    const auto look = [&](Position at, std::size_t length) {  // at the newest first
+        if (found && length < longest) return;
+        if (!found || length > longest) {
+            found = true;
+            several = false;
+            longest = length;
+        } else if (!several) {
+            several = std::find(tokens + at + 1, tokens + last + 1, kMark) != tokens + last + 1;
+        }
+        last = at;
+    };
+    if (context.size >= 2) {
+        const Newest pairs(history_.find(context.back(1), context.back(0)), tokens);
+        for (std::size_t i = 0; i < pairs.size(); ++i) {
+            const Token* const at = pairs.next(i);
+            if (*at == next) look(pairs[i], context.match(at - 1));
+        }
+    }
+    if (!found) {
+        const Newest singles(history_.find(context.back(0)), tokens);
+        for (std::size_t i = 0; i < singles.size() && !several; ++i) {
+            if (*singles.next(i) == next) look(singles[i], 1);
+        }
+    }
+    if (!found) {
+        const Newest alone(history_.find(next), tokens);
+        for (std::size_t i = 0; i < alone.size() && !several; ++i) look(alone[i], 0);
+    }
+    return several;
 }
 
 std::vector<std::int32_t> NgramModel::continuations(Span<Token> given, std::size_t n) const {

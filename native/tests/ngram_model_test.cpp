@@ -103,6 +103,36 @@ TEST(drafts_go_on_as_the_longest_match_did_and_end_with_its_record) {
     CHECK(draft(pairs, {1, 2}, 3).empty());  // contexts of one token
 }
 
+TEST(short_contexts_can_be_left_out_but_not_that_of_a_beginning) {
+    NgramModel model;
+    Batch().with(1, {7, 8, 9}).with(2, {6, 8, 5}).add_to(model);
+    const auto ids = [&](const Tokens& context, std::size_t least) {
+        return model.distribution({context.data(), context.size()}, 512, least).ids;
+    };
+    CHECK((ids({7, 8}, 2) == std::vector<std::int32_t>{9}));
+    CHECK((ids({7, 8}, 1) == std::vector<std::int32_t>{5, 9}));
+    CHECK((ids({7, 8}, 0) == std::vector<std::int32_t>{5, 6, 7, 8, 9}));
+    CHECK((ids({7, 8}, 9) == std::vector<std::int32_t>{9}));  // the record's beginning is in it
+    CHECK((ids({}, 9) == std::vector<std::int32_t>{6, 7}));
+    CHECK(ids({1, 1, 1, 1, 8}, 2).empty());
+}
+
+TEST(what_two_records_have_is_told_from_what_one_has) {
+    NgramModel model;
+    Batch().with(1, {4, 7, 8, 9, 4, 7, 8, 9}).with(2, {3, 7, 8, 5, 1}).with(3, {2, 1}).add_to(model);
+    const auto shared = [&](const Tokens& context, const Tokens& ids) {
+        return model.shared({context.data(), context.size()}, {ids.data(), ids.size()});
+    };
+    using Answer = std::vector<std::uint8_t>;
+    CHECK((shared({7}, {8, 9, 1000, 0xFFFFFFFFU}) == Answer{1, 0, 0, 0}));
+    CHECK((shared({4, 7}, {8}) == Answer{0}));     // twice, and in one record
+    CHECK((shared({0, 0, 7}, {8}) == Answer{1}));
+    CHECK((shared({0, 0, 0}, {1, 4}) == Answer{1, 0}));
+    CHECK((shared({}, {4, 1}) == Answer{0, 1}));
+    remove(model, {2});
+    CHECK((shared({0, 0, 7}, {8}) == Answer{0}));
+}
+
 TEST(only_the_newest_occurrences_count) {
     NgramModel model(3);
     Batch batch;

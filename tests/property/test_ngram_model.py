@@ -51,30 +51,44 @@ class Reference:
 
     def after(self, context: list[int]) -> list[list[int]]:
         """Return what follows each occurrence that counts, up to its record's end, newest first."""
+        return [rest for _, rest in self.occurrences(context)]
+
+    def occurrences(self, context: list[int]) -> list[tuple[int, list[int]]]:
+        """Return the same, each with its record's id."""
         found = []
         last = context[-2:]
-        for tokens in reversed(self.records.values()):
+        for key, tokens in reversed(self.records.items()):
             row = [BEGIN, *tokens]
             found += [
-                (row[:end], [*row[end:], END])
+                (key, row[:end], [*row[end:], END])
                 for end in range(len(row), 0, -1)
                 if row[max(end - len(last), 0) : end] == last
             ]
         found = found[:NEWEST]
         size = len(context)
-        return [rest for before, rest in found if before[-size:] == context]
+        return [(key, rest) for key, before, rest in found if before[-size:] == context]
+
+    def shared(self, context: list[int], token: int) -> bool:
+        context = self.effective(context)
+        for size in range(len(context), 0, -1):
+            if own := {k for k, rest in self.occurrences(context[-size:]) if rest[0] == token}:
+                return len(own) > 1
+        places = [k for k in reversed(self.records) for t in self.records[k] if t == token]
+        return len(set(places[:NEWEST])) > 1
 
     def unigrams(self) -> list[int]:
         newest = list(reversed(self.records.values()))[:NEWEST]
         return [token for tokens in newest for token in reversed(tokens)][:NEWEST]
 
-    def distribution(self, context: list[int]) -> dict[int, float]:
+    def distribution(self, context: list[int], least: int = 0) -> dict[int, float]:
         probs: dict[int, float] = {}
-        own, _ = estimate(self.unigrams())
+        own, _ = estimate(self.unigrams() if least == 0 else [])
         for token, value in own.items():
             probs[token] = UNIGRAM_SHARE * value
         context = self.effective(context)
         for size in range(1, len(context) + 1):
+            if size < least and context[-size] != BEGIN:
+                continue
             own, left = estimate([rest[0] for rest in self.after(context[-size:])])
             probs = {
                 token: own.get(token, 0.0) + left * probs.get(token, 0.0)
@@ -138,6 +152,15 @@ def check(model: NgramModel, reference: Reference, context: list[int]) -> None:
     assert np.allclose(probs, [expected[i] for i in ids.tolist()], rtol=1e-6, atol=0)
     assert (probs > 0).all()
     assert probs.astype(np.float64).sum() <= 1
+    for least in (1, 2, 3, 9):
+        ids, probs = model.distribution(np.array(context, np.int32), limit=10_000, least=least)
+        expected = reference.distribution(context, least)
+        assert ids.tolist() == sorted(expected)
+        assert np.allclose(probs, [expected[i] for i in ids.tolist()], rtol=1e-6, atol=0)
+    asked = [0, 1, 2, 3, 49151]
+    shared = model.shared(np.array(context, np.int32), np.array(asked, np.int32))
+    assert shared.dtype == np.bool_
+    assert shared.tolist() == [reference.shared(context, token) for token in asked]
     for n in (0, 1, 3, 50):
         draft = model.continuations(np.array(context, np.int32), n)
         assert draft.dtype == np.int32
@@ -342,9 +365,16 @@ def test_what_is_no_question_is_refused():
             model.distribution(context)
         with pytest.raises(InputError):
             model.continuations(context, 3)
+        with pytest.raises(InputError):
+            model.shared(context, [1])
     for limit in (0, -1):
         with pytest.raises(InputError):
             model.distribution([1], limit)
+    with pytest.raises(InputError):
+        model.distribution([1], least=-1)
+    with pytest.raises(InputError):
+        model.shared([1], [0.5])
+    assert model.shared([1], []).tolist() == []
     with pytest.raises(InputError):
         model.continuations([1, 2], -1)
     with pytest.raises(InputError):

@@ -66,6 +66,16 @@ def test_changes_are_followed_in_their_order(store, follow, reader) -> None:
     assert counted(follow()) == ["two", "uno", "four"]
 
 
+def test_what_others_wrote_is_not_counted(store, follow) -> None:
+    put(store, Record("one", "i", id="1"), Record("two", "ii", kind="read", id="2"))
+    texts = follow()
+    assert counted(texts) == ["one"]
+    assert counted(follow("title")) == ["i"]
+    change(store, Record("one", kind="read", id="1"))
+    change(store, Record("two", kind="note", id="2"))
+    assert counted(texts) == ["two"]
+
+
 def test_a_row_that_is_used_again_has_its_new_words(store, follow) -> None:
     put(store, Record("one", id="1"), Record("two", id="2"))
     texts = follow()

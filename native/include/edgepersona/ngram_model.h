@@ -77,8 +77,14 @@ class NgramModel {
     // Removes the records of these ids, overwriting them; returns how many were there.
     std::size_t remove(Span<std::int64_t> ids);
 
-    // The `limit` most probable next tokens, equal ones by smaller id.
-    Prediction distribution(Span<Token> context, std::size_t limit) const;
+    // The `limit` most probable next tokens, equal ones by smaller id. Contexts of fewer than
+    // `least` tokens say nothing, unless they are all that their record has so far: the formula's
+    // sum then ends above them, and what they would get belongs to the LLM.
+    Prediction distribution(Span<Token> context, std::size_t limit, std::size_t least = 0) const;
+
+    // For each of `ids` whether it stands in two records at least behind the longest end of the
+    // context that it stands behind at all.
+    std::vector<std::uint8_t> shared(Span<Token> context, Span<Token> ids) const;
 
     // At most `n` tokens that are likely to come next, for drafts: from the occurrences of the
     // longest context that occurs, two tokens at least, always on with those that had the token of
@@ -94,6 +100,7 @@ class NgramModel {
 
     Context last_of(Span<Token> context) const;
     void recount_unigrams() noexcept;
+    bool is_shared(const Context& context, Token next) const;
 
     const std::size_t order_;
     mutable std::shared_mutex mutex_;
