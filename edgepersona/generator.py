@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from edgepersona.errors import EdgePersonaError, InputError
 from edgepersona.layout import Layout, lay_out
 from edgepersona.passcosts import PassCosts
 from edgepersona.prefixes import LEAST_HEAD, PrefixCache, SavedHeads
-from edgepersona.prompt import Prompt, SoftSegment
+from edgepersona.prompt import Bias, Prompt, SoftSegment
 from edgepersona.sampling import Sampler, SamplingParams
 from edgepersona.structured import Form, Schemas
 from edgepersona.text import ChatTemplate, StopStrings, TextStream, Tokenizer
@@ -135,7 +135,8 @@ class Generator:
         """Start an answer; text comes out of the returned Stream as it is made.
 
         With a JSON ``schema`` the answer is JSON that fits it, unless it ends for another reason
-        than ``stop``.
+        than ``stop``. The prompt's bias is applied to every token, before the schema and
+        ``params``.
 
         Tokens are drafted from the prompt, the answer itself and ``continuations``, unless
         ``params.drafts`` is off: the same answer, sooner. ``heads`` keep what prompts begin with
@@ -154,7 +155,7 @@ class Generator:
         # A prompt is worth more than a long answer: the answer is promised a quarter at most.
         promised = min(params.max_new_tokens, self.context // 4)
         layout = lay_out(prompt, self.tokenizer, self._template, max_tokens=self.context - promised)
-        return Stream(self, layout, params, strategy, form, continuations, heads)
+        return Stream(self, layout, params, strategy, form, continuations, heads, prompt.bias)
 
 
 class Stream:
@@ -172,9 +173,12 @@ class Stream:
         form: Form | None,
         continuations: Continuations | None,
         heads: SavedHeads | None,
+        bias: Bias | None,
     ) -> None:
         self.layout = layout
         self.choice = generator.choice
+        self.at_end: Callable[[], None] | None = None
+        """Called when the answer is whole, and nothing of it is left to do."""
         self._generator = generator
         seed = secrets.randbits(32) if params.seed is None else params.seed
         self._params = replace(params, seed=seed)
@@ -183,6 +187,7 @@ class Stream:
         self._form = form
         self._continuations = continuations
         self._heads = heads
+        self._bias = bias
         self._positions = layout.positions
         self._cancelled = threading.Event()
         self._result: Generation | None = None
@@ -228,6 +233,9 @@ class Stream:
         for start in range(0, len(ids), _SCORED_CHUNK):
             some = slice(start, min(start + _SCORED_CHUNK, len(ids)))
             logits = state.extend(vectors[unscored:][some], wanted=some.stop - start)
+            if self._bias:
+                for at, row in enumerate(logits, start=start):
+                    self._bias.apply(row, ids[:at])
             for row, temperature in enumerate(temperatures):
                 found[row, some] = _log_probs(logits, ids[some], temperature)
         generator.prefixes.put(positions[: state.length], state)
@@ -263,7 +271,9 @@ class Stream:
         )
         try:
             while logits is not None and not self._cancelled.is_set():
-                if form:
+                if self._bias:
+                    self._bias.apply(logits, tokens)
+                if form:  # after the bias, which may bring back what is ruled out
                     form.restrict(logits)
                 token = sampler.sample(logits)
                 last = time.perf_counter()
@@ -315,6 +325,8 @@ class Stream:
         self._keep(state, tokens)
         if data and self._heads is not None:
             self._heads.save(self._head_key(), data)
+        if self.at_end is not None:
+            self.at_end()
 
     def _prefill(self, state: DecodingState) -> NDArray[np.float32] | None:
         """Read what the state has not read of the prompt; None where that was cancelled."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +28,13 @@ class SoftSegment:
 Segment = TextSegment | SoftSegment
 
 
+class Bias(Protocol):
+    """What makes an answer's next token likelier than the LLM has it: the user's own words."""
+
+    def apply(self, logits: NDArray[np.float32], answer: Sequence[int]) -> None:
+        """Change ``logits``, (vocab,), in place: those of what follows ``answer``, its tokens."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """A system text, earlier turns, and the segments that make up the user's turn, in order.
@@ -43,3 +52,5 @@ class Prompt:
     constant: int = 0
     """How many segments, from the first on, are the same whatever is asked: words around the
     records, a mean persona. What they make of the model's cache is kept between runs."""
+    bias: Bias | None = None
+    """What the answer's tokens are drawn with beside the LLM; it takes no room."""

@@ -16,7 +16,7 @@ LAYERS = [
     {"cli", "__main__"},
     {"evaluation"},
     {"importers"},
-    {"profile"},
+    {"profile", "weights"},
     {"strategies"},
     {"embedder", "generator", "index", "ngrams", "heads", "store"},
     {
@@ -28,7 +28,7 @@ LAYERS = [
         "prefixes",
         "layout",
     },
-    {"linker", "connection", "removals"},
+    {"linker", "weigher", "connection", "removals"},
     {
         *("fulltext", "graphtable", "headtable", "metatable", "recordtable", "tokentable"),
         *("vectortable", "database"),
@@ -36,9 +36,9 @@ LAYERS = [
     {"variants", "engines", "embeddings"},
     {
         *("runtime", "text", "bundle", "manifest", "sampling", "prompt"),
-        *("repeats", "passcosts", "structured"),
+        *("repeats", "passcosts", "structured", "biases"),
     },
-    {"memory", "providers", "gpu"},
+    {"memory", "providers", "gpu", "private"},
     {"records", "errors", "once", "_native", "_sampling"},
 ]
 RANK = {name: rank for rank, names in enumerate(reversed(LAYERS)) for name in names}

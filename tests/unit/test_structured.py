@@ -17,7 +17,7 @@ from edgepersona.prompt import Prompt, TextSegment
 from edgepersona.sampling import SamplingParams
 from edgepersona.structured import Form, Schemas
 from tests import tiny
-from tests.standins import ChainDecoder
+from tests.standins import ChainDecoder, Nudge
 
 pytest.importorskip("llguidance", reason="schema extra is not installed")
 
@@ -56,8 +56,13 @@ def make(tmp_path: Path):
     return make_
 
 
-def finish(generator: Generator, schema: Any, params: SamplingParams = PARAMS) -> Generation:
-    stream = generator.stream(PROMPT, params, schema=schema)
+def finish(
+    generator: Generator,
+    schema: Any,
+    params: SamplingParams = PARAMS,
+    prompt: Prompt = PROMPT,
+) -> Generation:
+    stream = generator.stream(prompt, params, schema=schema)
     pieces = "".join(stream)
     assert stream.result.text == pieces
     return stream.result
@@ -88,6 +93,19 @@ def test_drafts_change_nothing_and_forced_words_are_read_at_once(
     if plain.finish_reason == "stop":
         assert drafted.accepted > 10
         assert len(generator.decoder.passes) < drafted.new_tokens - 10
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_bias_works_within_the_schema(make, temperature: float) -> None:
+    params = replace(PARAMS, temperature=temperature)
+    answers = []
+    for drafts in (False, True):
+        generator = make()
+        bias = Nudge(generator.tokenizer.encode("xyz<|"), strength=50.0)  # and what breaks JSON
+        prompt = replace(PROMPT, bias=bias)
+        answers.append(finish(generator, SCHEMA, replace(params, drafts=drafts), prompt))
+    assert answers[0].text == answers[1].text != finish(make(), SCHEMA, params).text
+    assert set(json.loads(answers[0].text)["title"]) & set("xyz<|")
 
 
 def test_an_answer_that_ends_for_room_says_so(make) -> None:

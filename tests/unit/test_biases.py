@@ -1,0 +1,145 @@
+"""The user's n-grams as a bias: mixed in as the formula has it, but for what looks secret."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgepersona._native import NgramModel
+from edgepersona.biases import NgramBias
+
+VOCAB = 0x3000
+LEAST, PLAUSIBLE, WEIGHT = 2, 0.05, 0.4
+
+
+def decode(ids) -> str:
+    return "".join(map(chr, ids))
+
+
+def tokens(text: str) -> list[int]:
+    return [*map(ord, text)]
+
+
+def counted(*texts: str) -> NgramModel:
+    model = NgramModel()
+    read = [tokens(text) for text in texts]
+    model.add(
+        np.arange(len(texts)),
+        np.array(tokens("".join(texts)), np.int32),
+        np.cumsum([0, *map(len, read)]),
+    )
+    return model
+
+
+def likelier(answer: str, *texts: str, weight: float = WEIGHT) -> str:
+    """Return what gets likelier after ``answer``, for an LLM that holds all for equally likely."""
+    logits = np.zeros(VOCAB, np.float32)
+    NgramBias(lambda: counted(*texts), decode, weight).apply(logits, tokens(answer))
+    assert (logits >= 0).all()
+    return decode(np.flatnonzero(logits))
+
+
+def test_what_the_user_wrote_next_gets_likelier() -> None:
+    assert likelier("the ca", "a cat", "a car", "a cow") == "rt"
+    assert likelier("", "a cat", "the cow") == "at"
+    assert likelier("xyz", "a cat") == ""
+
+
+def test_one_token_of_context_is_too_little_but_at_the_beginning() -> None:
+    assert likelier("xxxc", "a cat") == ""
+    assert likelier("a", "a cat") == " "
+    assert likelier("c", "a cat") == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "call me at +44 20 7946 0958 today",
+        "to DE89 3704 0044 0532 0130 00",
+        "ann.smith@example.org is mine",
+        "the key ghp_aXb9Kd7fQ2 works",
+        "see b9a43869c9f9 for it",
+        "221 Baker Street",
+        "at 221b Baker Street",
+        "deadbeef is it",
+        "my wJalrXUtnFEMIKMDENGbPxRfiCYzQvT now",
+        "https://example.org/private/page",
+    ],
+)
+def test_a_secret_that_one_record_has_is_never_foretold(text: str) -> None:
+    secret = max(text.split(), key=lambda word: (any(not c.isalpha() for c in word), len(word)))
+    start = text.index(secret)
+    for at in range(start, start + len(secret)):
+        assert text[at] not in likelier(text[:at], text, "Ω")
+    assert text[start] in likelier(text[:start], text, f"{text}, too", "Ω")
+
+
+def test_words_are_foretold_however_rare() -> None:
+    text = "Donaudampfschifffahrt in Baker Street, don't iPhone teatime čtvrthrst"
+    for at in range(len(text)):
+        assert text[at] in likelier(text[:at], text)
+
+
+def test_words_around_a_secret_are_foretold() -> None:
+    text = "call 0171 now"
+    found = [text[at] in likelier(text[:at], text, "other") for at in range(len(text))]
+    assert [char for char, ok in zip(text, found, strict=True) if ok] == [*"call now"]
+
+
+def test_what_two_records_go_on_with_differently_is_no_shared_secret() -> None:
+    texts = ("call 0171 now", "call 0199 now")
+    assert likelier("call 01", *texts) == ""
+    assert likelier("call ", *texts) == "0"
+
+
+def test_where_records_are_gone_nothing_is_foretold() -> None:
+    logits = np.zeros(VOCAB, np.float32)
+    NgramBias(lambda: None, decode, WEIGHT).apply(logits, tokens("a c"))
+    NgramBias(NgramModel, decode, WEIGHT).apply(logits, tokens("a c"))
+    assert not logits.any()
+
+
+def test_tokens_beyond_the_logits_are_passed_over() -> None:
+    logits = np.zeros(ord("c"), np.float32)
+    NgramBias(lambda: counted("aac", "aab"), decode, WEIGHT).apply(logits, tokens("aa"))
+    assert decode(np.flatnonzero(logits)) == "b"
+
+
+def test_a_character_that_is_not_whole_yet_is_no_obstacle() -> None:
+    pieces = {1: b"a ", 2: b"\xc3", 3: b"\xa9", 4: b"t", 5: b"\xe2\x82", 6: b"\xac"}
+
+    def joined(ids) -> str:
+        return b"".join(pieces[i] for i in ids).decode("utf-8", "replace")
+
+    model = NgramModel()
+    model.add(np.array([1]), np.array([1, 2, 3, 4, 1, 5, 6], np.int32), np.array([0, 7]))
+    for answer, following in (([1], 2), ([1, 2], 3), ([1, 2, 3], 4), ([1, 2, 3, 4, 1, 5], 6)):
+        logits = np.zeros(8, np.float32)
+        NgramBias(lambda: model, joined, WEIGHT).apply(logits, answer)
+        assert following in np.flatnonzero(logits)
+
+
+WORDS = st.text("klmno ", max_size=12)
+
+
+@given(
+    texts=st.lists(WORDS, min_size=1, max_size=6),
+    answer=WORDS,
+    seed=st.integers(0, 99),
+    spread=st.sampled_from([0.5, 3.0]),
+    weight=st.sampled_from([0.1, 0.5, 0.9]),
+)
+def test_the_mixture_is_that_of_the_formula(texts, answer, seed, spread, weight) -> None:
+    logits = (spread * np.random.default_rng(seed).standard_normal(128)).astype(np.float32)
+    p = np.exp(logits.astype(float))
+    p /= p.sum()
+    q = np.zeros(len(p))
+    ids, probs = counted(*texts).distribution(tokens(answer)[-4:], least=LEAST)
+    q[ids] = probs
+    q[p < PLAUSIBLE * p.max()] = 0
+    expected = (1 - weight * q.sum()) * p + weight * q
+    NgramBias(lambda: counted(*texts), decode, weight).apply(logits, tokens(answer))
+    found = np.exp(logits.astype(float))
+    assert np.allclose(found / found.sum(), expected, rtol=1e-4, atol=1e-9)
