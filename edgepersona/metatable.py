@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     import apsw
 
+WEIGHT_KEYS = {"title": "title_weight", "text": "text_weight"}
+"""Where it is kept what the user's n-grams weigh, by the field they are of."""
+
 _OWN_KEYS = ("embedder_hash", "ndim", "generation", "tokenizer_hash", "graph_loose")
 
 
@@ -33,6 +36,12 @@ class MetaTable:
         if key in _OWN_KEYS:
             raise InputError(f"{key!r} is the store's own: choose another key")
         self._database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def drop_weights(self) -> None:
+        """Take away what was fitted to records of which one goes."""
+        marks = ", ".join("?" * len(WEIGHT_KEYS))
+        sql = f"DELETE FROM meta WHERE key IN ({marks})"  # noqa: S608
+        self._database.execute(sql, tuple(WEIGHT_KEYS.values()))
 
     def own(self, key: str) -> str:
         """Return one of the store's own values; ProfileError where it is none."""

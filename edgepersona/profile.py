@@ -18,6 +18,7 @@ from edgepersona.once import Once
 from edgepersona.records import AddResult, Filter, Hit, Record, Task, check_text, checked
 from edgepersona.store import Store
 from edgepersona.strategies import find as find_strategy
+from edgepersona.weigher import Weigher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from edgepersona.index import Vectors
     from edgepersona.ngrams import Counts, Reader
     from edgepersona.prefixes import PrefixCache
+    from edgepersona.prompt import Bias
     from edgepersona.sampling import SamplingParams
     from edgepersona.tokentable import Field
 
@@ -82,6 +84,7 @@ class Profile:
         self._generator = Once(generator or _no_generator)
         self._index: Index | None = None
         self._ngrams: dict[Field, Ngrams] = {}
+        self._weighers: dict[Field, Weigher] = {}
         self._prefixes: PrefixCache | None = None  # of the generator, once it was used
         self._heads: ProfileHeads | None = None  # of the last prompt
         self._lock = threading.RLock()
@@ -234,12 +237,15 @@ class Profile:
         context.
         """
         write = find_strategy(strategy)
+        with self._lock:
+            for weigher in self._weighers.values():
+                weigher.pause()
         self._generator.begin()  # beside the embedder and the search: each takes as long
         heads = ProfileHeads(self._store, self._store.generation)
         prompt = write(task, self)
         generator = self._generator.get()
         self._follow(generator.prefixes, heads)
-        return generator.stream(
+        stream = generator.stream(
             prompt,
             params,
             schema=schema,
@@ -247,6 +253,9 @@ class Profile:
             heads=heads,
             continuations=self._continuations(task.field),
         )
+        if prompt.bias is not None:
+            stream.at_end = self._weigher(task.field).begin
+        return stream
 
     def generate(
         self,
@@ -261,6 +270,25 @@ class Profile:
         for _ in stream:
             pass
         return stream.result
+
+    def bias(self, task: Task) -> Bias | None:
+        """Return what makes the user's own words likelier in an answer to ``task``.
+
+        None where no record has any: those of the kind ``read``, which others wrote, do not count.
+        """
+        field = task.field
+        counts = self._loaded_ngrams(field)
+        if not len(counts):
+            return None
+        from edgepersona.biases import NgramBias
+        from edgepersona.weights import DEFAULT, read_fit
+
+        generator = self._generator.get()
+        fit = read_fit(self._store.load_weight(field))
+        weight = fit.weight if fit and fit.generator == generator.hash else DEFAULT
+        if not weight:
+            return None
+        return NgramBias(self._ngrams[field].counts, generator.tokenizer.decode, weight)
 
     def _follow(self, prefixes: PrefixCache, heads: ProfileHeads) -> None:
         """Let go of what was read of records that other processes removed since the last answer."""
@@ -282,6 +310,8 @@ class Profile:
         """
         with self._lock:
             index, ngrams = self._index, dict(self._ngrams)
+            for weigher in self._weighers.values():
+                weigher.pause()
             if self._prefixes is not None:
                 self._prefixes.clear()
         try:
@@ -297,8 +327,11 @@ class Profile:
         with self._lock:
             index, self._index = self._index, None
             ngrams, self._ngrams = self._ngrams, {}
+            weighers, self._weighers = self._weighers, {}
             if self._prefixes is not None:
                 self._prefixes.clear()
+        for weigher in weighers.values():
+            weigher.close()
         if index is not None:
             index.close()
         for model in ngrams.values():
@@ -308,11 +341,28 @@ class Profile:
         """Return the n-grams of all titles or all texts, up to date."""
         with self._lock:
             if field not in self._ngrams:
-                make_counts = self._make_counts or _native_counts
-                reader = self._make_reader or (lambda: self._generator.get().tokenizer)
-                self._ngrams[field] = Ngrams(self._store, make_counts(), reader, field)
+                self._ngrams[field] = self._new_ngrams(field)
             ngrams = self._ngrams[field]
         return ngrams.refresh()
+
+    def _new_ngrams(self, field: Field) -> Ngrams:
+        make_counts = self._make_counts or _native_counts
+        reader = self._make_reader or (lambda: self._generator.get().tokenizer)
+        return Ngrams(self._store, make_counts(), reader, field)
+
+    def _weigher(self, field: Field) -> Weigher:
+        """Return what fits how much the n-grams of a field weigh."""
+
+        def fit(wanted: Callable[[], bool]) -> None:
+            from edgepersona.weights import fit_weight
+
+            counts = self._new_ngrams(field).refresh
+            fit_weight(self._store, field, self._generator.get(), counts, wanted=wanted)
+
+        with self._lock:
+            if field not in self._weighers:
+                self._weighers[field] = Weigher(fit)
+            return self._weighers[field]
 
     def _encode(self, records: Sequence[Record]) -> NDArray[np.float32]:
         if not records:

@@ -13,7 +13,7 @@ from edgepersona.errors import InputError, ProfileError
 from edgepersona.fulltext import FullText
 from edgepersona.graphtable import GraphTable
 from edgepersona.headtable import HeadTable
-from edgepersona.metatable import MetaTable
+from edgepersona.metatable import WEIGHT_KEYS, MetaTable
 from edgepersona.records import AddResult, Filter, Record
 from edgepersona.recordtable import RecordTable, select_rows
 from edgepersona.removals import Removals
@@ -137,6 +137,7 @@ class Store:
             if old == record:
                 return
             generation = self._advance()
+            self._meta.drop_weights()
             self._full_text.remove(row, old)
             self._records.replace(row, record, generation)
             self._vectors.replace(row, data)
@@ -166,6 +167,7 @@ class Store:
                     self._tokens.remove(row)
                     self._records.remove(row)
                 generation = self._advance()
+                self._meta.drop_weights()
                 self._full_text.take_out(deleted, left)
                 self._graph.empty(deleted)
                 if self._graph.loose():
@@ -224,6 +226,12 @@ class Store:
                 return
             after = page[-1][0]
             left -= len(page) if left > 0 else 0
+
+    def newest(self, limit: int) -> list[tuple[int, Record]]:
+        """Return the rows and records of the latest dates, the newest first."""
+        with self._connection.reading():
+            page = self._records.page(_ALL, limit, newest_first=True, after=None)
+        return [(place[1], record) for place, record in page]
 
     def count(self) -> int:
         """Return how many records there are."""
@@ -371,6 +379,22 @@ class Store:
             if self._meta.get("generation") != str(generation):
                 return False
             self._heads.put(key, state)
+        return True
+
+    def load_weight(self, field: Field) -> str | None:
+        """Return what was last kept of how much a field's n-grams weigh."""
+        return self.meta_get(WEIGHT_KEYS[field])
+
+    def save_weight(self, field: Field, value: str, generation: int) -> bool:
+        """Keep ``value`` if the profile is still at ``generation``; say whether it was.
+
+        It goes with the next record that is changed or removed. Raises ProfileError at once where
+        another process is writing.
+        """
+        with self._connection.impatient(), self._connection.writing("change"):
+            if self._meta.get("generation") != str(generation):
+                return False
+            self._meta.put(WEIGHT_KEYS[field], value)
         return True
 
     # State beside the records

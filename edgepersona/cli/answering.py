@@ -55,7 +55,8 @@ def register(commands: Commands) -> None:
     which.add_argument(
         "--strategy",
         type=utf8,
-        help="which records it sees: rag (the nearest, default), recent or none",
+        help="which records it sees: rag (the nearest, default), recent or none; +cache for the "
+        "user's own words, as in rag+cache",
     )
     which.add_argument(
         "--compare", type=utf8, metavar="S1,S2", help="answer once with each of these strategies"

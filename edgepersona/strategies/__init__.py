@@ -3,22 +3,51 @@
 from __future__ import annotations
 
 from edgepersona.errors import InputError
-from edgepersona.strategies.base import HistoryView, Strategy
+from edgepersona.prompt import Prompt
+from edgepersona.records import Task
+from edgepersona.strategies.base import Addition, HistoryView, Strategy
+from edgepersona.strategies.cache import cache
 from edgepersona.strategies.none import none
 from edgepersona.strategies.rag import rag
 from edgepersona.strategies.recent import recent
 
 STRATEGIES: dict[str, Strategy] = {"none": none, "recent": recent, "rag": rag}
-"""Name → strategy, as the command line and ``Profile.generate`` take it."""
+"""Name → what writes a prompt."""
+
+ADDITIONS: dict[str, Addition] = {"cache": cache}
+"""Name → what goes with any of them, and with the others."""
 
 
 def find(name: str) -> Strategy:
-    """Return the strategy of that name, or raise InputError with the names there are."""
-    try:
-        return STRATEGIES[name]
-    except KeyError:
-        known = ", ".join(STRATEGIES)
-        raise InputError(f"strategy {name!r} is not known; expected one of {known}") from None
+    """Return the strategy of that name, as ``Profile.generate`` and the command line take it.
+
+    Parts are joined by ``+``, as in ``rag+cache``: one that writes the prompt, ``none`` where there
+    is no such part, and additions in their order. Raises InputError with the names there are.
+    """
+    parts = name.split("+")
+    known = f"one of {', '.join(STRATEGIES)}, and with + any of {', '.join(ADDITIONS)}"
+    for part in parts:
+        if part not in STRATEGIES and part not in ADDITIONS:
+            whole = f" in {name!r}" if len(parts) > 1 else ""
+            raise InputError(f"strategy {part!r}{whole} is not known; expected {known}")
+        if parts.count(part) > 1:
+            raise InputError(f"strategy {name!r} names {part!r} twice; expected {known}")
+    writers = [STRATEGIES[part] for part in parts if part in STRATEGIES]
+    if len(writers) > 1:
+        raise InputError(f"strategy {name!r} has two parts that write a prompt; expected {known}")
+    write = writers[0] if writers else none
+    additions = [ADDITIONS[part] for part in parts if part in ADDITIONS]
+    return _joined(write, additions) if additions else write
 
 
-__all__ = ["STRATEGIES", "HistoryView", "Strategy", "find"]
+def _joined(write: Strategy, additions: list[Addition]) -> Strategy:
+    def joined(task: Task, view: HistoryView) -> Prompt:
+        prompt = write(task, view)
+        for add in additions:
+            prompt = add(prompt, task, view)
+        return prompt
+
+    return joined
+
+
+__all__ = ["ADDITIONS", "STRATEGIES", "Addition", "HistoryView", "Strategy", "find"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from edgepersona.prompt import Prompt
+from edgepersona.prompt import Bias, Prompt
 from edgepersona.records import Hit, Record, Task
 
 
@@ -18,5 +18,11 @@ class HistoryView(Protocol):
     def recent(self, k: int) -> list[Record]:
         """Return the ``k`` newest records, newest first."""
 
+    def bias(self, task: Task) -> Bias | None:
+        """Return what makes the user's own words likelier in an answer to ``task``, if anything."""
+
 
 Strategy = Callable[[Task, HistoryView], Prompt]
+
+Addition = Callable[[Prompt, Task, HistoryView], Prompt]
+"""What goes with any strategy: takes the prompt that it wrote, and returns it with more."""

@@ -13,8 +13,9 @@ from edgepersona.profile import Profile
 from edgepersona.prompt import Prompt, SoftSegment, TextSegment
 from edgepersona.records import Record, Task
 from edgepersona.sampling import SamplingParams
+from edgepersona.weights import DEFAULT, HELD_OUT, read_fit
 from tests import tiny
-from tests.standins import ChainDecoder, NumpyVectors
+from tests.standins import ChainDecoder, Nudge, NumpyVectors
 
 PROMPT = Prompt("Be brief.", (TextSegment("Say it again: abcabcabcabcabc."),))
 GREEDY = SamplingParams(max_new_tokens=60, temperature=0.0, seed=0)
@@ -65,6 +66,22 @@ def test_drafts_change_no_answer(make, order: int, params: SamplingParams) -> No
     if params is GREEDY:
         assert drafted.accepted > 10
         assert len(decoder.passes) < 50
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("params", [GREEDY, DRAWN], ids=["greedy", "drawn"])
+def test_drafts_change_no_answer_under_a_bias(make, order: int, params: SamplingParams) -> None:
+    answers = []
+    for drafts in (False, True):
+        generator = make(ChainDecoder(order=order, cost=cheap))
+        prompt = replace(PROMPT, bias=Nudge(generator.tokenizer.encode("abcd"), strength=30.0))
+        answers.append(finish(generator, prompt, replace(params, drafts=drafts)))
+    plain, drafted = answers
+    assert same(drafted, plain)
+    assert plain.drafted == 0
+    assert drafted.drafted > 0
+    unbiased = finish(make(ChainDecoder(order=order, cost=cheap)), PROMPT, params)
+    assert unbiased.text != plain.text
 
 
 @pytest.mark.parametrize("place", range(0, 60, 7))
@@ -173,8 +190,8 @@ def test_without_a_cache_every_prompt_is_read_whole(make) -> None:
 def profile(make, store, embedder):
     """A profile whose generator is a stand-in, and how to have another on the same store."""
 
-    def open_() -> Profile:
-        decoder = ChainDecoder(order=None)
+    def open_(**options) -> Profile:
+        decoder = ChainDecoder(order=None, **options)
         decoder.context = 1024
         return Profile(
             store,
@@ -326,3 +343,76 @@ def test_log_probs_of_nothing_are_none_and_those_beyond_the_context_are_left_out
     stream = make(ChainDecoder(order=None), max_context=200).stream(PROMPT, GREEDY)
     assert stream.log_probs("").shape == (1, 0)
     assert stream.log_probs("a" * 500).shape == (1, 200 - stream.layout.token_count)
+
+
+TITLE = Task("What comes next?", kind="title")
+WORDS = SamplingParams(max_new_tokens=40, temperature=0.0, seed=0)
+
+
+def histories(n: int = 12) -> list[Record]:
+    return [
+        Record(f"text {i}", "dcbadcbabdca"[i % 3 :], date=f"20{i:02}", id=f"{i}") for i in range(n)
+    ]
+
+
+def test_the_cache_makes_answers_of_the_users_own_words(profile) -> None:
+    own = profile(spread=1.0)
+    own.add(histories())
+    plain, biased = (own.generate(TITLE, strategy=s, params=WORDS) for s in ("none", "none+cache"))
+    assert biased.strategy == "none+cache"
+    assert plain.prompt_tokens == biased.prompt_tokens
+
+    def triples(text: str) -> int:
+        held = "|".join(record.title for record in histories(3))
+        return sum(text[at : at + 3] in held for at in range(len(text) - 2))
+
+    assert triples(biased.text) > triples(plain.text) + 5
+    undrafted = replace(WORDS, drafts=False)
+    assert same(own.generate(TITLE, strategy="none+cache", params=undrafted), biased)
+    own.close()
+
+
+def test_without_words_of_the_users_own_the_cache_changes_nothing(profile) -> None:
+    own = profile(spread=1.0)
+    for records in ([], [Record("text", "dcbadcba", kind="read", id="theirs")]):
+        own.add(records)
+        answers = [own.generate(TITLE, strategy=s, params=WORDS) for s in ("none", "none+cache")]
+        assert same(*answers)
+        assert own.bias(TITLE) is None
+
+
+def test_what_the_words_weigh_is_found_out_after_an_answer(profile, store) -> None:
+    own = profile(spread=1.0)
+    own.add(histories())
+    own.generate(TITLE, strategy="none", params=WORDS)
+    assert not own._weighers
+    own.generate(TITLE, strategy="none+cache", params=WORDS)
+    own._weighers["title"].join()
+    fit = read_fit(store.load_weight("title"))
+    assert len(fit.nats) == HELD_OUT
+    assert own.bias(TITLE)._weight == fit.weight > 0
+    fits = replace(fit, nats=tuple([[-n for n in row] for row in r] for r in fit.nats))
+    own._store.save_weight("title", fits.as_json(), own.generation)
+    assert own.bias(TITLE) is None  # off where it does not help
+    own.delete(["3"])
+    assert own.bias(TITLE)._weight == DEFAULT
+    own.close()
+
+
+def test_a_text_is_scored_as_it_would_be_drawn(make) -> None:
+    generator = make(ChainDecoder(order=2))
+    bias = Nudge(generator.tokenizer.encode("abcd"))
+    prompt = replace(PROMPT, bias=bias)
+    text = "abcddcbaabcd" * 8
+    state, ids = generator.decoder, generator.tokenizer.encode(text)
+    read = [row.tobytes() for row in generator.stream(PROMPT).layout.vectors(state.embed, 0)]
+    expected = []
+    for at, token in enumerate(ids):
+        logits = state.logits(read)
+        bias.apply(logits, ids[:at])
+        for temperature in (1.0, 2.0):
+            scaled = logits.astype(float) / temperature
+            expected.append(scaled[token] - np.log(np.exp(scaled).sum()))
+        read.append(state.embed([token])[0].tobytes())
+    found = generator.stream(prompt).log_probs(text, temperatures=(1.0, 2.0))
+    assert np.allclose(found.T.ravel(), expected, atol=1e-3)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from edgepersona.errors import InputError
-from edgepersona.prompt import Prompt, TextSegment
+from edgepersona.prompt import Bias, Prompt, TextSegment
 from edgepersona.records import TASK_KINDS, Hit, Record, Task
 from edgepersona.strategies import STRATEGIES, find
+from tests.standins import Nudge
 
 HISTORY = [Record(f"text {i}", title=f"title {i}", id=f"r{i}") for i in range(9)]
 
@@ -25,6 +26,9 @@ class View:
 
     def recent(self, k: int) -> list[Record]:
         return self._records[-k:]
+
+    def bias(self, task: Task) -> Bias | None:
+        return Nudge([1]) if self._records else None
 
 
 def _text(prompt: Prompt) -> str:
@@ -116,6 +120,42 @@ def test_earlier_turns_are_carried_over() -> None:
     assert find("rag")(Task("And now?", turns=turns), View(HISTORY)).turns == turns
 
 
-def test_an_unknown_strategy_is_named_with_those_there_are() -> None:
-    with pytest.raises(InputError, match="'cloud' is not known; expected one of none, recent, rag"):
-        find("cloud")
+def test_the_cache_goes_with_every_strategy_and_leaves_its_prompt_as_it_is() -> None:
+    task = Task("Where is the key?")
+    for name in STRATEGIES:
+        alone = find(name)(task, View(HISTORY))
+        both = find(f"{name}+cache")(task, View(HISTORY))
+        assert (alone.bias, _text(both), both.turns) == (None, _text(alone), alone.turns)
+        assert isinstance(both.bias, Nudge)
+        assert both.constant == alone.constant
+    assert find("rag+cache")(task, View([])).bias is None
+
+
+def test_an_addition_alone_goes_with_no_history_shown() -> None:
+    task = Task("How are you?")
+    prompt = find("cache")(task, View(HISTORY))
+    assert (_ids(prompt), _text(prompt)) == ([], "How are you?")
+    assert prompt.bias is not None
+
+
+def test_parts_may_come_in_any_order() -> None:
+    assert _ids(find("cache+rag")(Task("q"), View(HISTORY))) == ["r3", "r2", "r1", "r0"]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("cloud", "strategy 'cloud' is not known"),
+        ("", "strategy '' is not known"),
+        ("rag+cloud", r"strategy 'cloud' in 'rag\+cloud' is not known"),
+        ("rag+", r"strategy '' in 'rag\+' is not known"),
+        ("rag+cache+cache", "names 'cache' twice"),
+        ("rag+rag", "names 'rag' twice"),
+        ("none+rag", "two parts that write a prompt"),
+        ("rag + cache", r"'rag ' in 'rag \+ cache' is not known"),
+    ],
+)
+def test_what_is_no_strategy_is_named_with_those_there_are(name: str, why: str) -> None:
+    known = r"; expected one of none, recent, rag, and with \+ any of cache"
+    with pytest.raises(InputError, match=why + known):
+        find(name)
