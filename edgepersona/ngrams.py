@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from edgepersona.tokentable import Field
 
 
+_WAY = "2"
+"""Which way of reading records the tokens that a profile keeps are of."""
+
+
 class Reader(Protocol):
     """What n-grams need of the generator's tokenizer."""
 
@@ -88,7 +92,7 @@ class Ngrams:
                 reader = self._reader()
                 self._forget(counts, generation)
                 self._tokenize(reader)
-                self._count(counts, reader.hash)
+                self._count(counts, _reading(reader))
                 self._generation = generation
                 generation = self._store.generation
             return counts
@@ -98,7 +102,7 @@ class Ngrams:
         with self._lock:
             counts = self._opened()
             self._forget(counts, self._store.generation)
-            for block in self._store.untokenized(self._reader().hash, self._generation):
+            for block in self._store.untokenized(_reading(self._reader()), self._generation):
                 counts.remove(np.array([record.row for record in block], dtype=np.int64))
 
     def counts(self) -> Counts | None:
@@ -131,11 +135,15 @@ class Ngrams:
             counts.remove(np.array(gone, dtype=np.int64))
 
     def _tokenize(self, reader: Reader) -> None:
-        """Read the records that were not read yet, and keep their tokens."""
-        for block in self._store.untokenized(reader.hash, self._generation):
-            titles = reader.encode_plain([record.title for record in block])
+        """Read the records that were not read yet, and keep their tokens.
+
+        Titles stand behind a space, as the answers do that a prompt opens.
+        """
+        reading = _reading(reader)
+        for block in self._store.untokenized(reading, self._generation):
+            titles = reader.encode_plain([record.title and f" {record.title}" for record in block])
             texts = reader.encode_plain([record.text for record in block])
-            self._store.put_tokens(reader.hash, zip(block, titles, texts, strict=True))
+            self._store.put_tokens(reading, zip(block, titles, texts, strict=True))
 
     def _count(self, counts: Counts, tokenizer_hash: str) -> None:
         """Count the tokens of what changed."""
@@ -146,3 +154,8 @@ class Ngrams:
             counts.remove(rows[~some])  # what is empty now may have had tokens before
             counts.add(rows[some], tokens, offsets[np.concatenate([[True], some])])
             self._held.append(rows[some])
+
+
+def _reading(reader: Reader) -> str:
+    """Return what tells tokens that were read so from others."""
+    return f"{reader.hash} {_WAY}"
