@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepersona.errors import InputError
 from edgepersona.evaluation.answers import Journal
 from edgepersona.evaluation.calibration import history_questions
 from edgepersona.evaluation.control import other_histories
+from edgepersona.evaluation.folder import held_folder
 from edgepersona.evaluation.metrics import check_installed
-from edgepersona.evaluation.plot import plot
+from edgepersona.evaluation.plot import check_drawing, plot
 from edgepersona.evaluation.questions import predictions, read_questions
 from edgepersona.evaluation.report import make_report
 from edgepersona.evaluation.running import CACHE_BYTES, Case, Models, Row, Run, embedded_texts, rows
@@ -74,38 +74,33 @@ def evaluate(
     that was stopped goes on from: ``answers.jsonl`` and the vectors of texts.
     """
     check_installed(benchmark.metrics)
+    check_drawing()
     everyone = read_questions(benchmark, questions, outputs)
     cases, calibration = _cases(benchmark, everyone, options)
     wanted = rows(options.strategies, control=options.control)
-    _make_folder(out)
-    journal = Journal(out / "answers.jsonl")
-    encoder = _vectors(bundle, out, embedder)
     make = generator or (lambda threads: _load_generator(bundle, options.target, threads))
     threads = max(1, physical_cores() // options.workers)
-    runs = [
-        Run(
+    with held_folder(out) as profiles:
+        journal = Journal(out / "answers.jsonl")
+        encoder = _vectors(bundle, out, embedder)
+        models = [Models(bundle, encoder, make(threads)) for _ in range(options.workers)]
+        limit = options.max_new_tokens
+        runs = [Run(benchmark, one, journal, profiles, max_new_tokens=limit) for one in models]
+        _answer(runs, [*calibration, *cases], wanted, progress)
+        answers = {row: [journal[runs[0].key(case, row)] for case in cases] for row in wanted}
+        report = make_report(
             benchmark,
-            Models(bundle, encoder, make(threads)),
-            journal,
-            max_new_tokens=options.max_new_tokens,
+            [case.question for case in cases],
+            answers,
+            {row: [journal[runs[0].key(case, row)] for case in calibration] for row in wanted},
+            seed=options.seed,
         )
-        for _ in range(options.workers)
-    ]
-    _answer(runs, [*calibration, *cases], wanted, progress)
-    answers = {row: [journal[runs[0].key(case, row)] for case in cases] for row in wanted}
-    report = make_report(
-        benchmark,
-        [case.question for case in cases],
-        answers,
-        {row: [journal[runs[0].key(case, row)] for case in calibration] for row in wanted},
-        seed=options.seed,
-    )
-    report |= _facts(runs[0], options, all_questions=len(everyone), threads=threads)
-    for row, given in answers.items():
-        said = {answer.question: answer.output or "" for answer in given}
-        _write(out / f"predictions-{_file_name(row)}.json", predictions(benchmark, said))
-    _write(out / "report.json", report)
-    plot(report, out / "plot.png")
+        report |= _facts(runs[0], options, all_questions=len(everyone), threads=threads)
+        for row, given in answers.items():
+            said = {answer.question: answer.output or "" for answer in given}
+            _write(out / f"predictions-{_file_name(row)}.json", predictions(benchmark, said))
+        _write(out / "report.json", report)
+        plot(report, out / "plot.png")
     return report
 
 
@@ -161,6 +156,7 @@ def _answer(
         done += 1
         progress("answer", done, total)
 
+    progress("answer", done, total)
     answer_all(runs, missing, wanted, told)
 
 
@@ -198,13 +194,6 @@ def _facts(run: Run, options: Options, *, all_questions: int, threads: int) -> d
         "workers": options.workers,
         "threads": threads,
     }
-
-
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be made a folder: {error.strerror}") from None
 
 
 def _file_name(row: Row) -> str:

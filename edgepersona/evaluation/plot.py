@@ -14,15 +14,21 @@ _COLOURS = {"none": "0.4", "own": "tab:blue", "other": "tab:orange"}
 _MARKS = {"none": "s", "own": "o", "other": "D"}
 
 
-def plot(report: dict[str, Any], path: Path) -> None:
-    """Write a report's figures to a PNG file; needs matplotlib, of the extra ``eval``."""
+def check_drawing() -> None:
+    """Raise EdgePersonaError, that names what to install, where nothing can be drawn."""
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        import matplotlib  # noqa: F401
     except ModuleNotFoundError as error:
         raise EdgePersonaError(
             f"{error.name} is not installed: run pip install 'edgepersona[eval]'"
         ) from None
+
+
+def plot(report: dict[str, Any], path: Path) -> None:
+    """Write a report's figures to a PNG file."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     names = list(report["rows"][0]["figures"])
     strategies = list(dict.fromkeys(row["row"]["strategy"] for row in report["rows"]))
     figure = Figure(

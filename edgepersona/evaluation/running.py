@@ -100,6 +100,8 @@ class Run:
         What answers; the generator should keep ``CACHE_BYTES`` of prompts.
     journal
         Where answers are kept.
+    profiles
+        A folder to make profiles in.
     max_new_tokens
         Of an answer; by default what suits the task.
     """
@@ -109,11 +111,13 @@ class Run:
         benchmark: Benchmark,
         models: Models,
         journal: Journal,
+        profiles: Path,
         *,
         max_new_tokens: int | None = None,
     ) -> None:
         self.models = models
         self._journal = journal
+        self._profiles = profiles
         self.params = SamplingParams(
             max_new_tokens=max_new_tokens or benchmark.max_new_tokens,
             temperature=0.0,
@@ -139,7 +143,7 @@ class Run:
 
     def check(self, task: Task, strategies: Sequence[str]) -> None:
         """Raise what would be raised for each question, as where the bundle lacks a part."""
-        with _profile(self.models, ()) as profile:
+        with self._profile(()) as profile:
             for strategy in strategies:
                 profile.stream(task, strategy=strategy, params=self.params)
 
@@ -157,9 +161,7 @@ class Run:
                 if key not in self._journal:
                     history = "own" if row.history == "none" else row.history
                     if history not in profiles:
-                        profiles[history] = opened.enter_context(
-                            _profile(self.models, histories[history])
-                        )
+                        profiles[history] = opened.enter_context(self._profile(histories[history]))
                     self._journal.add(self._make(key, case, row, profiles[history], seen))
                 yield self._journal[key]
 
@@ -184,6 +186,22 @@ class Run:
             **made,
         )
 
+    @contextmanager
+    def _profile(self, records: Sequence[Record]) -> Iterator[Profile]:
+        """Open a profile with these records, in a folder of its own that goes afterwards."""
+        models = self.models
+        with (
+            tempfile.TemporaryDirectory(dir=self._profiles) as folder,
+            Profile.open(
+                Path(folder) / "profile.db",
+                models.bundle,
+                embedder=models.encoder,
+                generator=models.generator,
+            ) as profile,
+        ):
+            profile.add(records)
+            yield profile
+
 
 def _place(row: Row) -> tuple[int, str]:
     return _HISTORIES.index(row.history), row.strategy  # rag+cache comes behind rag
@@ -194,22 +212,6 @@ def embedded_texts(cases: Sequence[Case]) -> list[str]:
     return [
         embedded_text(one) for case in cases for _, history in case.histories for one in history
     ]
-
-
-@contextmanager
-def _profile(models: Models, records: Sequence[Record]) -> Iterator[Profile]:
-    """Open a profile with these records, in a folder of its own that goes afterwards."""
-    with (
-        tempfile.TemporaryDirectory(prefix="edgepersona-") as folder,
-        Profile.open(
-            Path(folder) / "profile.db",
-            models.bundle,
-            embedder=models.encoder,
-            generator=models.generator,
-        ) as profile,
-    ):
-        profile.add(records)
-        yield profile
 
 
 def _generated(stream: Stream, write_s: float, seen: dict[bytes, float]) -> dict[str, Any]:

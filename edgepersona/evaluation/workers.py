@@ -38,6 +38,9 @@ def answer_all(
         for thread in threads:
             if thread.ident is not None:
                 thread.join()
+        while not work.done.empty():  # what was answered meanwhile is kept as well
+            if work.done.get() is None:
+                told()
 
 
 class _Work:

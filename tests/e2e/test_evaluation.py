@@ -62,21 +62,25 @@ def test_own_history_is_worth_more_than_anothers(
     assert again.json == report
 
 
-def test_a_run_ended_by_ctrl_c_says_what_is_kept_and_goes_on(
-    equipped: Program, files: list[str | Path], tmp_path: Path
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_was_ended_goes_on_with_what_is_kept(
+    equipped: Program, files: list[str | Path], tmp_path: Path, how: signal.Signals
 ) -> None:
     answers = tmp_path / "out" / "answers.jsonl"
     command = ["eval", "--task", "LaMP_6", *files, "--strategy", "rag,recent", "--control"]
-    command += ["--calibrate", "2", "--out", tmp_path / "out"]
+    command += ["--calibrate", "2", "--workers", "2", "--out", tmp_path / "out"]
     process = equipped.start(*command)
     while process.poll() is None and not answers.exists():
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(how)
     _, err = process.communicate()
-    assert process.returncode == 1
-    assert b"interrupted; " in err
-    assert b"answers are kept in" in err
+    if how is signal.SIGINT:
+        assert process.returncode == 1
+        assert b"interrupted; " in err
+        assert b"answers are kept in" in err
     before = answers.read_bytes()
+    whole = before[: before.rfind(b"\n") + 1]
     assert equipped(*command).status == 0
-    assert answers.read_bytes().startswith(before)
+    assert answers.read_bytes().startswith(whole)
     assert len(answers.read_bytes().splitlines()) == 20
+    assert not (tmp_path / "out" / "profiles").exists()

@@ -13,6 +13,7 @@ import pytest
 from edgepersona.errors import BundleError, InputError
 from edgepersona.evaluation import Options, evaluate, find_benchmark
 from edgepersona.evaluation.answers import Journal
+from edgepersona.evaluation.folder import held_folder
 from edgepersona.evaluation.tables import as_markdown, as_text, tables
 from edgepersona.generator import Generator
 from edgepersona.prompt import Prompt
@@ -49,7 +50,7 @@ class Evaluator:
         self.decoder.prefilled.clear()
 
         def progress(what: str, done: int, total: int) -> None:
-            if what == "answer" and done == stop_after:
+            if what == "answer" and 0 < done == stop_after:
                 raise KeyboardInterrupt
 
         return evaluate(
@@ -210,6 +211,19 @@ def test_an_output_folder_that_is_a_file_is_refused(run: Evaluator) -> None:
     run.out.write_text("a file")
     with pytest.raises(InputError, match="out: cannot be made a folder"):
         run("none")
+
+
+def test_two_runs_do_not_write_to_one_folder(run: Evaluator) -> None:
+    with held_folder(run.out), pytest.raises(InputError, match="out: another run writes to it"):
+        run("none")
+    assert run("none")["questions"] == 6
+
+
+def test_profiles_do_not_stay_also_not_those_of_a_run_that_was_killed(run: Evaluator) -> None:
+    (run.out / "profiles" / "left").mkdir(parents=True)
+    (run.out / "profiles" / "left" / "profile.db").write_text("someone's text")
+    run("rag")
+    assert not (run.out / "profiles").exists()
 
 
 def test_tables_have_a_line_a_row_and_say_what_own_history_gains(run: Evaluator) -> None:
