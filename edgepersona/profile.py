@@ -290,6 +290,17 @@ class Profile:
             return None
         return NgramBias(self._ngrams[field].counts, generator.tokenizer.decode, weight)
 
+    def weigh(self, task: Task) -> None:
+        """Fit how much the user's own words weigh in answers to ``task``, and wait for that.
+
+        Else it is done between answers, in the background.
+        """
+        weigher = self._weigher(task.field)
+        weigher.pause()
+        weigher.join()
+        weigher.begin()
+        weigher.join()
+
     def _follow(self, prefixes: PrefixCache, heads: ProfileHeads) -> None:
         """Let go of what was read of records that other processes removed since the last answer."""
         with self._lock:

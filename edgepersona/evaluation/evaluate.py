@@ -14,9 +14,10 @@ from edgepersona.evaluation.control import other_histories
 from edgepersona.evaluation.folder import held_folder
 from edgepersona.evaluation.metrics import check_installed
 from edgepersona.evaluation.plot import check_drawing, plot
+from edgepersona.evaluation.profiles import Profiles
 from edgepersona.evaluation.questions import predictions, read_questions
 from edgepersona.evaluation.report import make_report
-from edgepersona.evaluation.running import CACHE_BYTES, Case, Models, Row, Run, embedded_texts, rows
+from edgepersona.evaluation.running import CACHE_BYTES, Case, Models, Row, Run, rows
 from edgepersona.evaluation.vectors import KeptVectors
 from edgepersona.evaluation.workers import answer_all
 from edgepersona.once import Once
@@ -80,21 +81,21 @@ def evaluate(
     wanted = rows(options.strategies, control=options.control)
     make = generator or (lambda threads: _load_generator(bundle, options.target, threads))
     threads = max(1, physical_cores() // options.workers)
-    with held_folder(out) as profiles:
+    with held_folder(out) as folder:
         journal = Journal(out / "answers.jsonl")
-        encoder = _vectors(bundle, out, embedder)
-        models = [Models(bundle, encoder, make(threads)) for _ in range(options.workers)]
+        profiles = Profiles(folder, bundle, _vectors(bundle, out, embedder))
         limit = options.max_new_tokens
-        runs = [Run(benchmark, one, journal, profiles, max_new_tokens=limit) for one in models]
-        _answer(runs, [*calibration, *cases], wanted, progress)
-        answers = {row: [journal[runs[0].key(case, row)] for case in cases] for row in wanted}
-        report = make_report(
-            benchmark,
-            [case.question for case in cases],
-            answers,
-            {row: [journal[runs[0].key(case, row)] for case in calibration] for row in wanted},
-            seed=options.seed,
+        runs = [
+            Run(benchmark, Models(bundle, profiles, make(threads)), journal, max_new_tokens=limit)
+            for _ in range(options.workers)
+        ]
+        _answer(runs, [*calibration, *cases], wanted, profiles, progress)
+        answers, fitted = (
+            {row: [journal[runs[0].key(case, row)] for case in some] for row in wanted}
+            for some in (cases, calibration)
         )
+        asked = [case.question for case in cases]
+        report = make_report(benchmark, asked, answers, fitted, seed=options.seed)
         report |= _facts(runs[0], options, all_questions=len(everyone), threads=threads)
         for row, given in answers.items():
             said = {answer.question: answer.output or "" for answer in given}
@@ -136,17 +137,21 @@ def _with_others(
 
 
 def _answer(
-    runs: Sequence[Run], cases: Sequence[Case], wanted: Sequence[Row], progress: Progress
+    runs: Sequence[Run],
+    cases: Sequence[Case],
+    wanted: Sequence[Row],
+    profiles: Profiles,
+    progress: Progress,
 ) -> None:
     """Make the answers that are missing."""
-    run = runs[0]
-    missing = [case for case in cases if run.missing(case, wanted)]
+    missing = {case: left for case in cases if (left := runs[0].missing(case, wanted))}
     if not missing:
         return
-    strategies = {row.strategy for case in missing for row in run.missing(case, wanted)}
-    run.check(missing[0].question.task, sorted(strategies))
-    run.models.encoder.prepare(
-        embedded_texts(missing), lambda done, total: progress("embed", done, total)
+    strategies = {row.strategy for left in missing.values() for row in left}
+    runs[0].check(cases[0].question.task, sorted(strategies))
+    profiles.prepare(
+        [records for case in missing for _, records in case.histories],
+        lambda done, total: progress("embed", done, total),
     )
     total = len(cases) * len(wanted)
     done = total - len(missing) * len(wanted)
@@ -157,7 +162,7 @@ def _answer(
         progress("answer", done, total)
 
     progress("answer", done, total)
-    answer_all(runs, missing, wanted, told)
+    answer_all(runs, list(missing), wanted, told)
 
 
 def _vectors(bundle: Bundle, out: Path, make: Callable[[], Encoder] | None) -> KeptVectors:

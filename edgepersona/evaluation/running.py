@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepersona import __version__
 from edgepersona.evaluation.answers import Answer
-from edgepersona.profile import Profile, embedded_text
 from edgepersona.prompt import TextSegment
 from edgepersona.records import Record, Task
 from edgepersona.sampling import SamplingParams
@@ -26,9 +23,10 @@ if TYPE_CHECKING:
     from edgepersona.bundle import Bundle
     from edgepersona.evaluation.answers import Journal
     from edgepersona.evaluation.benchmarks import Benchmark
+    from edgepersona.evaluation.profiles import Profiles
     from edgepersona.evaluation.questions import Question
-    from edgepersona.evaluation.vectors import KeptVectors
     from edgepersona.generator import Generator, Stream
+    from edgepersona.profile import Profile
 
 TEMPERATURES = tuple(2 ** (step / 4) for step in range(-4, 13))
 """Where likelihoods are measured: from 1/2 to 8; between them they are interpolated."""
@@ -47,10 +45,10 @@ _HISTORIES = ("none", "own", "other")
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """What profiles are opened with."""
+    """What answers: profiles on a bundle, and an LLM of one's own."""
 
     bundle: Bundle
-    encoder: KeptVectors
+    profiles: Profiles
     generator: Generator
 
 
@@ -100,8 +98,6 @@ class Run:
         What answers; the generator should keep ``CACHE_BYTES`` of prompts.
     journal
         Where answers are kept.
-    profiles
-        A folder to make profiles in.
     max_new_tokens
         Of an answer; by default what suits the task.
     """
@@ -111,13 +107,11 @@ class Run:
         benchmark: Benchmark,
         models: Models,
         journal: Journal,
-        profiles: Path,
         *,
         max_new_tokens: int | None = None,
     ) -> None:
         self.models = models
         self._journal = journal
-        self._profiles = profiles
         self.params = SamplingParams(
             max_new_tokens=max_new_tokens or benchmark.max_new_tokens,
             temperature=0.0,
@@ -143,7 +137,7 @@ class Run:
 
     def check(self, task: Task, strategies: Sequence[str]) -> None:
         """Raise what would be raised for each question, as where the bundle lacks a part."""
-        with self._profile(()) as profile:
+        with self.models.profiles.open((), self.models.generator) as profile:
             for strategy in strategies:
                 profile.stream(task, strategy=strategy, params=self.params)
 
@@ -161,7 +155,9 @@ class Run:
                 if key not in self._journal:
                     history = "own" if row.history == "none" else row.history
                     if history not in profiles:
-                        profiles[history] = opened.enter_context(self._profile(histories[history]))
+                        profiles[history] = opened.enter_context(
+                            self.models.profiles.open(histories[history], self.models.generator)
+                        )
                     self._journal.add(self._make(key, case, row, profiles[history], seen))
                 yield self._journal[key]
 
@@ -169,6 +165,8 @@ class Run:
         self, key: str, case: Case, row: Row, profile: Profile, seen: dict[bytes, float]
     ) -> Answer:
         question = case.question
+        if "cache" in row.strategy.split("+"):
+            profile.weigh(question.task)  # else done between answers, for later ones
         started = time.perf_counter()
         stream = profile.stream(question.task, strategy=row.strategy, params=self.params)
         write_s = time.perf_counter() - started
@@ -186,32 +184,9 @@ class Run:
             **made,
         )
 
-    @contextmanager
-    def _profile(self, records: Sequence[Record]) -> Iterator[Profile]:
-        """Open a profile with these records, in a folder of its own that goes afterwards."""
-        models = self.models
-        with (
-            tempfile.TemporaryDirectory(dir=self._profiles) as folder,
-            Profile.open(
-                Path(folder) / "profile.db",
-                models.bundle,
-                embedder=models.encoder,
-                generator=models.generator,
-            ) as profile,
-        ):
-            profile.add(records)
-            yield profile
-
 
 def _place(row: Row) -> tuple[int, str]:
     return _HISTORIES.index(row.history), row.strategy  # rag+cache comes behind rag
-
-
-def embedded_texts(cases: Sequence[Case]) -> list[str]:
-    """Return what has to be embedded of all histories."""
-    return [
-        embedded_text(one) for case in cases for _, history in case.histories for one in history
-    ]
 
 
 def _generated(stream: Stream, write_s: float, seen: dict[bytes, float]) -> dict[str, Any]:

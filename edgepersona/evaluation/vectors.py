@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -55,10 +55,10 @@ class KeptVectors:
         vectors = [self._vectors[key] for key in keys]
         return np.stack(vectors) if vectors else np.empty((0, self._ndim), np.float32)
 
-    def prepare(self, texts: Sequence[str], progress: Callable[[int, int], None]) -> None:
+    def prepare(self, texts: Collection[str], progress: Callable[[int, int], None]) -> None:
         """Make the vectors of documents ahead, in batches of texts of a length."""
         missing = [text for text in set(texts) if _key(text, "document") not in self._vectors]
-        missing.sort(key=len)
+        missing.sort(key=lambda text: (len(text), text))
         for start in range(0, len(missing), _BATCH):
             self.encode(missing[start : start + _BATCH])
             progress(min(start + _BATCH, len(missing)), len(missing))

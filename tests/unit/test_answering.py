@@ -399,6 +399,18 @@ def test_what_the_words_weigh_is_found_out_after_an_answer(profile, store) -> No
     own.close()
 
 
+def test_what_the_words_weigh_can_be_waited_for(profile, store) -> None:
+    own = profile(spread=1.0)
+    own.weigh(TITLE)  # nothing to fit it on is no error
+    own.add(histories())
+    own.weigh(TITLE)
+    fit = read_fit(store.load_weight("title"))
+    assert len(fit.nats) == HELD_OUT
+    own.weigh(TITLE)
+    assert read_fit(store.load_weight("title")) == fit
+    own.close()
+
+
 def test_a_text_is_scored_as_it_would_be_drawn(make) -> None:
     generator = make(ChainDecoder(order=2))
     bias = Nudge(generator.tokenizer.encode("abcd"))

@@ -18,6 +18,7 @@ from edgepersona.evaluation.tables import as_markdown, as_text, tables
 from edgepersona.generator import Generator
 from edgepersona.prompt import Prompt
 from edgepersona.strategies import STRATEGIES, find
+from edgepersona.weights import fit_weight
 from tests import tiny
 from tests.standins import ChainDecoder, WordEmbedder
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from edgepersona.bundle import Bundle
     from edgepersona.evaluation.answers import Answer
     from edgepersona.records import Task
+    from edgepersona.store import Store
     from edgepersona.strategies import HistoryView
     from tests.unit.test_evaluation.conftest import Files
 
@@ -285,3 +287,24 @@ def test_another_head_in_the_bundle_changes_only_what_reads_it(
     run.bundle.manifest["files"]["persona_head/head.bin"] = {"sha256": "0", "size": 1}
     run("rag", "headed", calibrate=0)
     assert [answer["strategy"] for answer in run.answers[before:]] == ["headed"] * 6
+
+
+def test_the_cache_is_weighed_before_it_is_measured_once_for_each_history(
+    run: Evaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[int] = []
+
+    def count(store: Store, field: str, generator: Generator, counts: Any, **more: Any) -> None:
+        if store.load_weight(field) is None:  # type: ignore[arg-type]
+            fitted.append(store.count())
+            fit_weight(store, field, generator, counts, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("edgepersona.weights.fit_weight", count)
+    report = run("none+cache", "rag+cache", control=True, calibrate=0)
+    assert named(report)[1:] == [
+        ("none+cache", "own"), ("none+cache", "other"),
+        ("rag+cache", "own"), ("rag+cache", "other"),
+    ]  # fmt: skip
+    assert fitted == [4] * 6
+    by_row = {tuple(row["row"].values()): row for row in report["rows"]}
+    assert by_row["none+cache", "own"]["prompt_tokens"] == by_row["none", "none"]["prompt_tokens"]
