@@ -1,6 +1,11 @@
-"""The texts by which int8 ranges are set: short, long, prose, code and several scripts."""
+"""The texts by which ranges and roundings are set: short, long, prose, code, several scripts."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
 
 # Written for this purpose. What matters is variety, not size: a channel whose range was never
 # seen here is clipped when it is used.
@@ -60,3 +65,29 @@ TEXTS = (
     "Open question: who talks to legal about the data of former customers? Everyone thought "
     "someone else had done it. Next meeting in two weeks, same room, shorter agenda, no slides.",
 )
+
+_WINDOW = 256
+_WINDOWS = 64
+
+
+def token_windows(
+    encode: Callable[[str], list[int]], *, first: int | None = None, positions: int = _WINDOW
+) -> NDArray[np.int64]:
+    """Return token ids (64, 256) to calibrate an LLM with, or fewer where that is all there is.
+
+    They are those of ``TEXTS`` and then of the topics of Python's reference that verification does
+    not read, one after the other. ``first`` begins each window, for models that expect it;
+    ``positions`` is the most that a window may have.
+    """
+    from edgepersona_export.verify import other_texts
+
+    begins = [] if first is None else [first]
+    size = min(_WINDOW, positions) - len(begins)
+    ids: list[int] = []
+    for text in (*TEXTS, *other_texts()):
+        ids += encode(text)
+        if len(ids) >= size * _WINDOWS:
+            break
+    size = min(size, len(ids))
+    starts = range(0, min(len(ids) // size, _WINDOWS) * size, size)
+    return np.array([begins + ids[start : start + size] for start in starts], np.int64)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from edgepersona_export.decoder_graph_portable import build_portable
 from edgepersona_export.decoder_model import DecoderModel, read_model
 from edgepersona_export.gguf_blocks import read_blocks
 from edgepersona_export.gguf_config import complete
+from edgepersona_export.quantize import Quantised
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -80,15 +82,26 @@ def read_generator(source: Path, torch_model: PreTrainedModel) -> DecoderModel:
     return replace(read_model(torch_model, source=source), blocks=blocks)
 
 
-def write_variant(model: DecoderModel, stage: Path, target: str, precision: str) -> dict[str, Any]:
-    """Write one compiled form under ``stage`` and return what the manifest says of it."""
+def write_variant(
+    model: DecoderModel,
+    stage: Path,
+    target: str,
+    precision: str,
+    *,
+    calibrated: Mapping[str, Quantised] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Write one compiled form under ``stage`` and return what the manifest says of it.
+
+    ``calibrated``: matrices in 4 bits, for a precision that has such.
+    """
     folder = f"generator/{target}-{precision}"
-    if target == "cpu" and precision in native_weights.PRECISIONS:
-        matrices = native_weights.choose(model, precision)
+    few_bits = precision in native_weights.PRECISIONS
+    matrices = native_weights.choose(model, precision, calibrated=calibrated) if few_bits else {}
+    if target == "cpu" and few_bits:
         native_file.write_native(stage / folder, model, matrices)
         engine, names = "native", (native_file.INDEX, native_file.WEIGHTS)
     else:
-        write_graph(graph_of(model, target, precision), stage / folder)
+        write_graph(graph_of(model, target, matrices), stage / folder)
         engine, names = "onnx", (GRAPH, f"{GRAPH}.data")
     return {
         "target": target,
@@ -99,13 +112,13 @@ def write_variant(model: DecoderModel, stage: Path, target: str, precision: str)
     }
 
 
-def graph_of(model: DecoderModel, target: str, precision: str) -> onnx.ModelProto:
+def graph_of(
+    model: DecoderModel, target: str, matrices: Mapping[str, Quantised]
+) -> onnx.ModelProto:
     """Build the graph that a target runs: on a GPU whatever is no weight of few bits is float16."""
     if target == "tensorrt":
         return build_portable(model, dtype=np.float16)
     dtype = np.float16 if target == "cuda" else np.float32
-    few_bits = precision in native_weights.PRECISIONS
-    matrices = native_weights.choose(model, precision) if few_bits else {}
     return build(model, matrices=matrices, dtype=dtype)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,21 +16,39 @@ PRECISIONS = ("int8", "int4")
 _TABLE_BLOCK = 32
 
 
-def choose(model: DecoderModel, precision: str) -> dict[str, Quantised]:
+def choose(
+    model: DecoderModel,
+    precision: str,
+    *,
+    calibrated: Mapping[str, Quantised] = MappingProxyType({}),
+) -> dict[str, Quantised]:
     """Return every matrix of ``model``, by name, in blocks of the precision.
 
-    The model's own blocks are kept as they are where they have the bits that are asked for. The
-    head has 8 bits in either: it is where 4 cost most.
+    The model's own blocks are kept as they are where they have the bits that are asked for, and
+    those of ``calibrated`` are taken for others in 4 bits. The head has 8 bits in either: it is
+    where 4 cost most.
     """
     found = {}
     for name, weight in _matrices(model):
         bits = 4 if precision == "int4" and name != "head" else 8
-        kept = _exact(model.blocks.get(name), weight)
-        if kept is not None and kept.bits == bits:
-            found[name] = kept
+        own = _exact(model.blocks.get(name), weight)
+        if own is not None and own.bits == bits:
+            found[name] = own
+        elif bits == 4:
+            found[name] = calibrated.get(name) or quantise_int4(weight)
         else:
-            found[name] = quantise_int4(weight) if bits == 4 else quantise_int8(weight)
+            found[name] = quantise_int8(weight)
     return found
+
+
+def kept_int4(model: DecoderModel) -> dict[str, Quantised]:
+    """Return the layers' matrices that the model's file holds in 4 bits just as we would."""
+    own = {name: _exact(model.blocks.get(name), weight) for name, weight in _matrices(model)}
+    return {
+        name: blocks
+        for name, blocks in own.items()
+        if blocks is not None and blocks.bits == 4 and name != "head"
+    }
 
 
 def embedding_table(model: DecoderModel) -> Quantised:

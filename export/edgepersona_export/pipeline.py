@@ -26,9 +26,12 @@ from edgepersona_export.targets import EMBEDDER_PRECISIONS, Build, plan
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from edgepersona_export.decoder_model import DecoderModel
     from edgepersona_export.embedder import Precision
+    from edgepersona_export.quantize import Quantised
+    from edgepersona_export.tokenizer import TokenizerInfo
 
-RECIPE = 2
+RECIPE = 3
 """Moves when the same models come out as another bundle, so that an old one is made again."""
 
 
@@ -118,7 +121,7 @@ def export_bundle(
         manifest["embedder"] = _stage_embedder(embedder, stage, options)
         log(f"generator: {options.llm} → {', '.join(build.name for build in options.builds(llm))}")
         model = generators.load_torch(llm)
-        manifest["generator"] = _stage_generator(llm, model, stage, options)
+        manifest["generator"] = _stage_generator(llm, model, stage, options, log)
         write_manifest(stage, manifest)
         log("verifying against torch")
         found = measure(Bundle.open(stage), embedder, model, keeps_blocks=_keeps_blocks(llm))
@@ -170,7 +173,11 @@ def _stage_embedder(source: Path, stage: Path, options: ExportOptions) -> dict[s
 
 
 def _stage_generator(
-    source: Path, model: PreTrainedModel, stage: Path, options: ExportOptions
+    source: Path,
+    model: PreTrainedModel,
+    stage: Path,
+    options: ExportOptions,
+    log: Callable[[str], None],
 ) -> dict[str, Any]:
     from edgepersona_export.tokenizer import write_tokenizer
 
@@ -178,9 +185,12 @@ def _stage_generator(
     tokens = write_tokenizer(source, stage / "generator")
     if not tokens.chat_template:
         raise ExportError(f"{source}: has no chat template; an instruction-tuned model is needed")
+    builds = options.builds(source)
+    in_int4 = any(build.precision == "int4" for build in builds)
+    calibrated = _calibrated(read, stage / "generator", tokens, log) if in_int4 else {}
     variants = [
-        generators.write_variant(read, stage, build.target, build.precision)
-        for build in options.builds(source)
+        generators.write_variant(read, stage, build.target, build.precision, calibrated=calibrated)
+        for build in builds
     ]
     generators.write_embeddings(read, stage / "generator" / generators.EMBEDDINGS)
     return {
@@ -194,6 +204,35 @@ def _stage_generator(
         "stop_tokens": sorted(tokens.stop_ids),
         "variants": variants,
     }
+
+
+def _calibrated(
+    model: DecoderModel, tokenizer: Path, tokens: TokenizerInfo, log: Callable[[str], None]
+) -> dict[str, Quantised]:
+    """Return the layers' matrices in 4 bits; what a file holds in such is no work."""
+    from edgepersona.text import Tokenizer
+    from edgepersona_export.calibrated import calibrate
+    from edgepersona_export.calibration import token_windows
+    from edgepersona_export.native_weights import kept_int4
+
+    kept = kept_int4(model)
+    if len(kept) == 4 * len(model.layers):
+        return kept
+    texts = token_windows(
+        Tokenizer(tokenizer / "tokenizer.json").encode,
+        first=tokens.bos_id if tokens.add_bos else None,
+        positions=model.positions,
+    )
+    log(f"calibrating int4 on {texts.size:,} tokens")
+    return calibrate(model, texts, kept=kept, progress=_every_tenth(log))
+
+
+def _every_tenth(log: Callable[[str], None]) -> Callable[[int, int], None]:
+    def progress(done: int, total: int) -> None:
+        if done * 10 // total > (done - 1) * 10 // total:
+            log(f"calibrated {done} of {total} matrices")
+
+    return progress
 
 
 def _check_destination(out: Path) -> None:

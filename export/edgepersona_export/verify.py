@@ -47,10 +47,12 @@ AGREEMENT_BOUND = {"fp32": 0.99, "fp16": 0.98, "int8": 0.90, "int4": 0.5, KEPT: 
 
 def sample_texts() -> list[str]:
     """Return English prose that every CPython carries: its language reference, by topic."""
-    from pydoc_data.topics import topics
+    return [text[:2000] for text in _topics()[:_TEXTS]]
 
-    longest = sorted(topics.values(), key=len, reverse=True)[:_TEXTS]
-    return [" ".join(text.split())[:2000] for text in longest]
+
+def other_texts() -> list[str]:
+    """Return the topics that ``sample_texts`` takes nothing of."""
+    return _topics()[_TEXTS:]
 
 
 def check_embedder(
@@ -109,6 +111,13 @@ def check_generator(
         ),
         Check(f"{label}: perplexity", float(np.exp(loss.mean())), np.inf, False, n),
     ]  # fmt: skip
+
+
+def _topics() -> list[str]:
+    """Return all topics, the longest first; their lines are laid out for a terminal."""
+    from pydoc_data.topics import topics
+
+    return [" ".join(text.split()) for text in sorted(topics.values(), key=len, reverse=True)]
 
 
 def require(checks: Sequence[Check]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgepersona_export.decoder_model import DecoderModel, Layer, Rope
-from edgepersona_export.native_weights import choose, embedding_table
+from edgepersona_export.native_weights import choose, embedding_table, kept_int4
 from edgepersona_export.quantize import Quantised, dequantise, quantise_int4, quantise_int8
 
 HIDDEN, MLP, VOCAB = 64, 96, 10
@@ -52,6 +52,17 @@ def test_blocks_of_the_bits_that_are_asked_for_are_kept(precision: str, bits: in
     assert set(chosen) == {*model.blocks, "head"}
     for name, blocks in model.blocks.items():
         assert chosen[name] is blocks
+
+
+def test_what_the_file_has_in_4_bits_needs_no_calibration() -> None:
+    assert set(kept_int4(_model(_blocks(4, *SIZES, "head")))) == {f"layers.0.{k}" for k in SIZES}
+    assert kept_int4(_model(_blocks(8, *SIZES))) == {}
+    model = _model(_blocks(4, "qkv", "down"))
+    calibrated = {name: quantise_int4(_weight(*SIZES["down"])) for name in ("qkv", "gate_up")}
+    calibrated = {f"layers.0.{name}": matrix for name, matrix in calibrated.items()}
+    chosen = choose(model, "int4", calibrated=calibrated)
+    assert chosen["layers.0.qkv"] is model.blocks["layers.0.qkv"]
+    assert chosen["layers.0.gate_up"] is calibrated["layers.0.gate_up"]
 
 
 def test_the_head_keeps_8_bits_with_either_precision() -> None:
