@@ -51,7 +51,7 @@ def register(commands: Commands) -> None:
         metavar="P",
         help="of the LLM: int8, int4, fp16 or fp32, for each target that knows it; or a target's "
         "own, as in cpu=int8,cuda=int4 (default: int8 on the CPU, int4 of a GGUF file in Q4_0 or "
-        "Q4_1, which is kept exactly; fp16 on a GPU). Other models are calibrated for int4: minutes",
+        "Q4_1, which is kept exactly; fp16 on a GPU); for int4 other models are calibrated",
     )
     parser.add_argument(
         "--embedder-precision",
