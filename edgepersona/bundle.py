@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edgepersona.errors import BundleError
-from edgepersona.manifest import EmbedderSpec, FileEntry, GeneratorSpec, parse
+from edgepersona.manifest import EmbedderSpec, FileEntry, GeneratorSpec, HeadSpec, parse
 
 FORMAT = 2
 MANIFEST = "bundle.json"
@@ -37,6 +37,9 @@ run 'edgepersona export --out no/such/folder'
         self.generator = parse(GeneratorSpec, manifest.get("generator"), f"{where}generator")
         self._files = _parse_files(path, manifest.get("files"))
         self._verified: set[str] = set()
+        self.persona_head: HeadSpec | None = None
+        if manifest.get("persona_head") is not None:
+            self.persona_head = parse(HeadSpec, manifest["persona_head"], f"{where}persona_head")
         self.embedder_hash = self._part_hash("embedder")
         self.generator_hash = self._part_hash("generator")
 

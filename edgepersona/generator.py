@@ -19,7 +19,7 @@ from edgepersona.errors import EdgePersonaError, InputError
 from edgepersona.layout import Layout, lay_out
 from edgepersona.passcosts import PassCosts
 from edgepersona.prefixes import LEAST_HEAD, PrefixCache, SavedHeads
-from edgepersona.prompt import Bias, Prompt, SoftSegment
+from edgepersona.prompt import Prompt, SoftSegment
 from edgepersona.sampling import Sampler, SamplingParams
 from edgepersona.structured import Form, Schemas
 from edgepersona.text import ChatTemplate, StopStrings, TextStream, Tokenizer
@@ -62,6 +62,8 @@ class Generation:
     """Those of them that came."""
     reused_tokens: int = 0
     """Positions of the prompt that were read before, by an earlier answer or in an earlier run."""
+    notes: tuple[str, ...] = ()
+    """What the strategy has to say of the prompt, such as that there is no history yet."""
 
     @property
     def tokens_per_s(self) -> float:
@@ -155,7 +157,7 @@ class Generator:
         # A prompt is worth more than a long answer: the answer is promised a quarter at most.
         promised = min(params.max_new_tokens, self.context // 4)
         layout = lay_out(prompt, self.tokenizer, self._template, max_tokens=self.context - promised)
-        return Stream(self, layout, params, strategy, form, continuations, heads, prompt.bias)
+        return Stream(self, layout, params, strategy, form, continuations, heads, prompt)
 
 
 class Stream:
@@ -173,7 +175,7 @@ class Stream:
         form: Form | None,
         continuations: Continuations | None,
         heads: SavedHeads | None,
-        bias: Bias | None,
+        prompt: Prompt,
     ) -> None:
         self.layout = layout
         self.choice = generator.choice
@@ -187,7 +189,8 @@ class Stream:
         self._form = form
         self._continuations = continuations
         self._heads = heads
-        self._bias = bias
+        self._bias = prompt.bias
+        self._notes = prompt.notes
         self._positions = layout.positions
         self._cancelled = threading.Event()
         self._result: Generation | None = None
@@ -319,6 +322,7 @@ class Stream:
             drafted=passes.drafted,
             accepted=passes.accepted,
             reused_tokens=reused,
+            notes=self._notes,
         )
         passes.settle()
         data = self._unsaved_head(state)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgepersona.errors import InputError
 from edgepersona.prefixes import Position
-from edgepersona.prompt import Prompt, TextSegment
+from edgepersona.prompt import Prompt, SoftSegment, TextSegment
 from edgepersona.text import ChatTemplate, Tokenizer
 
 Part = list[int] | NDArray[np.float32]
@@ -104,7 +105,7 @@ def lay_out(
         head += sum(len(part) for part, _ in segments[: prompt.constant])
     return Layout(
         parts=tuple(parts),
-        records=tuple(record_id for _, record_id in segments if record_id),
+        records=_records(segments, prompt),
         dropped=tuple(dropped),
         dropped_turns=dropped_turns,
         input_tokens_dropped=input_tokens_dropped,
@@ -112,6 +113,13 @@ def lay_out(
         head=head,
         stem=stem,
     )
+
+
+def _records(segments: list[tuple[Part, str]], prompt: Prompt) -> tuple[str, ...]:
+    """Return the ids of the records that are left, each once: those in words, then soft ones."""
+    soft = (s.records for s in prompt.segments if isinstance(s, SoftSegment))
+    shown = (record_id for _, record_id in segments if record_id)
+    return tuple(dict.fromkeys([*shown, *chain.from_iterable(soft)]))
 
 
 def _assemble(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from edgepersona.errors import BundleError
@@ -57,6 +58,13 @@ class GeneratorSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class HeadSpec:
+    """The persona head, where a bundle has one: a folder with ``head.json`` and ``head.bin``."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class FileEntry:
     """One file of a bundle, pinned."""
 
@@ -64,11 +72,11 @@ class FileEntry:
     size_bytes: int
 
 
-Spec = TypeVar("Spec", EmbedderSpec, GeneratorSpec, FileEntry)
+Spec = TypeVar("Spec")
 
 
 def parse(kind: type[Spec], value: object, where: str) -> Spec:
-    """Read ``value`` as ``kind``; fields it does not know are left alone.
+    """Read ``value`` as the dataclass ``kind``; fields it does not know are left alone.
 
     Raises BundleError that names the field at fault; ``where`` is what stands before its name.
     """
@@ -77,7 +85,7 @@ def parse(kind: type[Spec], value: object, where: str) -> Spec:
 
 
 def _parse(kind: Any, value: object, where: str) -> Any:
-    if kind in (EmbedderSpec, GeneratorSpec, Variant, FileEntry):
+    if isinstance(kind, type) and is_dataclass(kind):
         if not isinstance(value, Mapping):
             raise _unlike(where, "an object", value)
         hints = get_type_hints(kind)
@@ -92,12 +100,26 @@ def _parse(kind: Any, value: object, where: str) -> Any:
             raise _unlike(where, "a list", value)
         member = get_args(kind)[0]
         return tuple(_parse(member, item, f"{where}[{i}]") for i, item in enumerate(value))
-    if kind is int:
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise _unlike(where, "true or false", value)
+    elif kind is float:
+        if not isinstance(value, int | float) or isinstance(value, bool) or not _is_finite(value):
+            raise _unlike(where, "a number", value)
+        return float(value)
+    elif kind is int:
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise _unlike(where, "a whole number", value)
     elif not isinstance(value, str):
         raise _unlike(where, "a text", value)
     return value
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number of any length is JSON
+        return False
 
 
 def _unlike(where: str, expected: str, value: object) -> BundleError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from edgepersona.generator import Generation, Generator, Stream
     from edgepersona.index import Vectors
     from edgepersona.ngrams import Counts, Reader
+    from edgepersona.persona import HistoryPersona, Mode
+    from edgepersona.personahead import Persona, PersonaHead
     from edgepersona.prefixes import PrefixCache
     from edgepersona.prompt import Bias
     from edgepersona.sampling import SamplingParams
@@ -74,6 +77,7 @@ class Profile:
         generator: Callable[[], Generator] | None = None,
         counts: Callable[[], Counts] | None = None,
         reader: Callable[[], Reader] | None = None,
+        head: Callable[[], PersonaHead] | None = None,
     ) -> None:
         """Take ``store`` over, and the functions that make what is only needed later."""
         self._store = store
@@ -82,7 +86,9 @@ class Profile:
         self._make_counts = counts
         self._embedder = Once(embedder)
         self._generator = Once(generator or _no_generator)
+        self._head = Once(head or _no_head)
         self._index: Index | None = None
+        self._persona: HistoryPersona | None = None
         self._ngrams: dict[Field, Ngrams] = {}
         self._weighers: dict[Field, Weigher] = {}
         self._prefixes: PrefixCache | None = None  # of the generator, once it was used
@@ -124,6 +130,7 @@ class Profile:
             embedder=lambda: embedder or _load_embedder(bundle, target),
             vectors=_native_vectors,
             generator=lambda: generator or _load_generator(bundle, target),
+            head=lambda: _load_head(bundle),
         )
 
     def __enter__(self) -> Profile:
@@ -220,6 +227,27 @@ class Profile:
         check_text(query, what="the query")
         vector = self._embedder.get().encode([query], role="query")[0]
         return self._loaded_index().search(query, vector, k, filter)
+
+    def persona(
+        self, task: Task, mode: Mode = "question", *, beside_records: bool = False
+    ) -> Persona:
+        """Return what the history says to ``task`` as soft tokens, by the bundle's persona head.
+
+        ``mode`` says what weighs the records: the question; nothing, the mean of all; or ``none``
+        leaves them out. ``beside_records``: for a prompt that shows some in words. Raises
+        BundleError where the bundle has no head for its models, InputError where the head was not
+        trained for the task.
+        """
+        name = self._head.get().task(task.kind, beside_records=beside_records)
+        text = task.text
+        made = self._loaded_persona().soft_tokens(
+            name, mode, text, lambda: self._embedder.get().encode([text], role="query")[0]
+        )
+        asked = name.partition("+")[0]
+        if asked == task.kind:
+            return made
+        note = f"the persona head was not trained for a {task.kind}: asked for as a {asked}"
+        return replace(made, notes=(*made.notes, note))
 
     def stream(
         self,
@@ -320,7 +348,7 @@ class Profile:
         the change is stored, and the next search says what is wrong.
         """
         with self._lock:
-            index, ngrams = self._index, dict(self._ngrams)
+            index, ngrams, persona = self._index, dict(self._ngrams), self._persona
             for weigher in self._weighers.values():
                 weigher.pause()
             if self._prefixes is not None:
@@ -328,10 +356,12 @@ class Profile:
         try:
             if index is not None:
                 index.refresh()
+            if persona is not None:
+                persona.forget()
             for model in ngrams.values():
                 model.forget()
         except EdgePersonaError as error:
-            _log.warning("vectors and n-grams are loaded again: %s", str(error))
+            _log.warning("vectors, persona and n-grams are loaded again: %s", str(error))
             self._let_go()
 
     def _let_go(self) -> None:
@@ -339,14 +369,31 @@ class Profile:
             index, self._index = self._index, None
             ngrams, self._ngrams = self._ngrams, {}
             weighers, self._weighers = self._weighers, {}
+            persona, self._persona = self._persona, None
             if self._prefixes is not None:
                 self._prefixes.clear()
         for weigher in weighers.values():
             weigher.close()
+        if persona is not None:
+            persona.close()
         if index is not None:
             index.close()
         for model in ngrams.values():
             model.close()
+
+    def _loaded_persona(self) -> HistoryPersona:
+        from edgepersona.persona import HistoryPersona
+
+        with self._lock:
+            if self._persona is None:
+                self._persona = HistoryPersona(
+                    self._store,
+                    self._head.get(),
+                    tokenize=lambda texts: self._generator.get().tokenizer.encode_plain(texts),
+                    embed=lambda ids: self._generator.get().decoder.embed(ids),
+                    encode=lambda texts: self._embedder.get().encode(texts),
+                )
+            return self._persona
 
     def _loaded_ngrams(self, field: Field) -> Counts:
         """Return the n-grams of all titles or all texts, up to date."""
@@ -389,6 +436,17 @@ class Profile:
 
 def _no_generator() -> Generator:
     raise EdgePersonaError("this profile was opened without a generator")
+
+
+def _no_head() -> PersonaHead:
+    raise EdgePersonaError("this profile was opened without a persona head")
+
+
+def _load_head(bundle: Bundle) -> PersonaHead:
+    from edgepersona.headfile import read_head
+    from edgepersona.personahead import PersonaHead
+
+    return PersonaHead(read_head(bundle))
 
 
 def _load_generator(bundle: Bundle, target: str | None) -> Generator:

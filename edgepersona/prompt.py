@@ -23,6 +23,8 @@ class SoftSegment:
     """Vectors in the generator's embedding space, float32 (n, d): a persona, not words."""
 
     vectors: NDArray[np.float32]
+    records: tuple[str, ...] = ()
+    """Ids of the records whose own words are among them."""
 
 
 Segment = TextSegment | SoftSegment
@@ -54,3 +56,5 @@ class Prompt:
     records, a mean persona. What they make of the model's cache is kept between runs."""
     bias: Bias | None = None
     """What the answer's tokens are drawn with beside the LLM; it takes no room."""
+    notes: tuple[str, ...] = ()
+    """What whoever asked should know of how the prompt came about, each a short sentence."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgepersona import tokentable, vectortable
+from edgepersona import newest, tokentable, vectortable
 from edgepersona.connection import Connection
 from edgepersona.errors import InputError, ProfileError
 from edgepersona.fulltext import FullText
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from edgepersona.fulltext import Matches
     from edgepersona.graphtable import Graph
+    from edgepersona.newest import Entries
     from edgepersona.tokentable import Field, Untokenized
 
 _ALL = Filter()
@@ -276,6 +277,20 @@ class Store:
             if not page:
                 return
             yield vectortable.decoded(page, ndim, self.path)
+
+    def newest_rows(self, limit: int, *, titled: bool = False) -> list[tuple[int, int]]:
+        """Return up to ``limit`` rows, the newest first, with the generation of each last change.
+
+        Those of what others wrote are left out; ``titled``: those without a title too.
+        """
+        with self._connection.reading() as database:
+            return newest.newest_rows(database, limit, titled=titled)
+
+    def titled_vectors(self, rows: Iterable[int]) -> Entries:
+        """Return the titles and vectors at ``rows``; one that was deleted is left out."""
+        ndim = self.ndim
+        with self._connection.reading() as database:
+            return newest.entries(database, rows, ndim, self.path)
 
     def gone(self, since: int, until: int) -> list[int] | None:
         """Return the rows removed or replaced after ``since`` up to ``until``, generations.

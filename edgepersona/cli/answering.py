@@ -56,7 +56,8 @@ def register(commands: Commands) -> None:
         "--strategy",
         type=utf8,
         help="which records it sees: rag (the nearest, default), recent or none; +cache for the "
-        "user's own words, as in rag+cache",
+        "user's own words, as in rag+cache; with a persona head pplug (all of them as soft "
+        "tokens), mean, pplug+rag",
     )
     which.add_argument(
         "--compare", type=utf8, metavar="S1,S2", help="answer once with each of these strategies"

@@ -138,6 +138,7 @@ def footer(answer: Generation, stream: Stream) -> str:
     ]
     if gone := [text for text in left_out if not text.startswith("0 ")]:
         parts.append(f"left out for room: {', '.join(gone)}")
+    parts += answer.notes
     if answer.finish_reason in _ENDINGS:
         parts.append(_ENDINGS[answer.finish_reason])
     return f"[{' · '.join(parts)}]"

@@ -149,8 +149,23 @@ def _bundle(args: argparse.Namespace, found: Findings, opened: list[Bundle]) -> 
         "files_damaged": damaged,
         "embedder_hash": bundle.embedder_hash,
         "generator_hash": bundle.generator_hash,
+        "persona_head": _head(bundle, found),
         "verification": bundle.manifest.get("verification", []),
     }
+
+
+def _head(bundle: Bundle, found: Findings) -> dict[str, Any]:
+    """Read the persona head, where the bundle has one."""
+    from edgepersona.headfile import read_head
+
+    if bundle.persona_head is None:
+        return {}
+    try:
+        head = read_head(bundle)
+    except BundleError as error:
+        found.problems.append(one_line(error))
+        return {}
+    return {"hash": head.hash, "tasks": list(head.shape.tasks), "credits": list(head.credits)}
 
 
 def _plan(bundle: Bundle, found: Findings) -> dict[str, Any]:
@@ -278,8 +293,8 @@ def _verification(checks: list[dict[str, Any]]) -> str:
 
 
 def _in_words(value: Any) -> str:
-    if isinstance(value, dict):
+    if value and isinstance(value, dict):
         return ", ".join(f"{name} {_in_words(v)}" for name, v in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
-    return str(value) or "none"
+        return ", ".join(map(str, value)) or "none"
+    return str(value or "none") if isinstance(value, dict | str) else str(value)

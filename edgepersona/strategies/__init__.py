@@ -7,21 +7,26 @@ from edgepersona.prompt import Prompt
 from edgepersona.records import Task
 from edgepersona.strategies.base import Addition, HistoryView, Strategy
 from edgepersona.strategies.cache import cache
+from edgepersona.strategies.mean import mean
 from edgepersona.strategies.none import none
+from edgepersona.strategies.pplug import pplug, pplug_soft
 from edgepersona.strategies.rag import rag
 from edgepersona.strategies.recent import recent
 
 STRATEGIES: dict[str, Strategy] = {"none": none, "recent": recent, "rag": rag}
 """Name → what writes a prompt."""
 
-ADDITIONS: dict[str, Addition] = {"cache": cache}
-"""Name → what goes with any of them, and with the others."""
+PERSONAS: dict[str, Addition] = {"pplug": pplug, "pplug-soft": pplug_soft, "mean": mean}
+"""Name → what puts a persona to it."""
+
+ADDITIONS: dict[str, Addition] = {**PERSONAS, "cache": cache}
+"""Name → what goes with any of them, and with the others; of personas one."""
 
 
 def find(name: str) -> Strategy:
     """Return the strategy of that name, as ``Profile.generate`` and the command line take it.
 
-    Parts are joined by ``+``, as in ``rag+cache``: one that writes the prompt, ``none`` where there
+    Parts are joined by ``+``, as in ``pplug+rag``: one that writes the prompt, ``none`` where there
     is no such part, and additions in their order. Raises InputError with the names there are.
     """
     parts = name.split("+")
@@ -32,10 +37,10 @@ def find(name: str) -> Strategy:
             raise InputError(f"strategy {part!r}{whole} is not known; expected {known}")
         if parts.count(part) > 1:
             raise InputError(f"strategy {name!r} names {part!r} twice; expected {known}")
-    writers = [STRATEGIES[part] for part in parts if part in STRATEGIES]
-    if len(writers) > 1:
-        raise InputError(f"strategy {name!r} has two parts that write a prompt; expected {known}")
-    write = writers[0] if writers else none
+    for kind, what in ((STRATEGIES, "write a prompt"), (PERSONAS, "make a persona")):
+        if len(kind.keys() & parts) > 1:
+            raise InputError(f"strategy {name!r} has two parts that {what}; expected {known}")
+    write = next((STRATEGIES[part] for part in parts if part in STRATEGIES), none)
     additions = [ADDITIONS[part] for part in parts if part in ADDITIONS]
     return _joined(write, additions) if additions else write
 
@@ -50,4 +55,12 @@ def _joined(write: Strategy, additions: list[Addition]) -> Strategy:
     return joined
 
 
-__all__ = ["ADDITIONS", "STRATEGIES", "Addition", "HistoryView", "Strategy", "find"]
+__all__ = [
+    "ADDITIONS",
+    "PERSONAS",
+    "STRATEGIES",
+    "Addition",
+    "HistoryView",
+    "Strategy",
+    "find",
+]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from edgepersona.prompt import Bias, Prompt
 from edgepersona.records import Hit, Record, Task
+
+if TYPE_CHECKING:
+    from edgepersona.persona import Mode
+    from edgepersona.personahead import Persona
 
 
 class HistoryView(Protocol):
@@ -20,6 +24,9 @@ class HistoryView(Protocol):
 
     def bias(self, task: Task) -> Bias | None:
         """Return what makes the user's own words likelier in an answer to ``task``, if anything."""
+
+    def persona(self, task: Task, mode: Mode, *, beside_records: bool = False) -> Persona:
+        """Return what the history says to ``task``, as soft tokens."""
 
 
 Strategy = Callable[[Task, HistoryView], Prompt]

@@ -18,7 +18,7 @@ LAYERS = [
     {"importers"},
     {"profile", "weights"},
     {"strategies"},
-    {"embedder", "generator", "index", "ngrams", "heads", "store"},
+    {"embedder", "generator", "index", "ngrams", "persona", "heads", "store"},
     {
         "decoder",
         "nativedecoder",
@@ -31,12 +31,12 @@ LAYERS = [
     {"linker", "weigher", "connection", "removals"},
     {
         *("fulltext", "graphtable", "headtable", "metatable", "recordtable", "tokentable"),
-        *("vectortable", "database"),
+        *("vectortable", "newest", "database"),
     },
     {"variants", "engines", "embeddings"},
     {
         *("runtime", "text", "bundle", "manifest", "sampling", "prompt"),
-        *("repeats", "passcosts", "structured", "biases"),
+        *("repeats", "passcosts", "structured", "biases", "headfile", "personahead"),
     },
     {"memory", "providers", "gpu", "private"},
     {"records", "errors", "once", "_native", "_sampling"},

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from edgepersona.errors import InputError
-from edgepersona.prompt import Bias, Prompt, TextSegment
+from edgepersona.personahead import Persona
+from edgepersona.prompt import Bias, Prompt, SoftSegment, TextSegment
 from edgepersona.records import TASK_KINDS, Hit, Record, Task
-from edgepersona.strategies import STRATEGIES, find
+from edgepersona.strategies import ADDITIONS, PERSONAS, STRATEGIES, find
 from tests.standins import Nudge
 
 HISTORY = [Record(f"text {i}", title=f"title {i}", id=f"r{i}") for i in range(9)]
@@ -29,6 +31,14 @@ class View:
 
     def bias(self, task: Task) -> Bias | None:
         return Nudge([1]) if self._records else None
+
+    def persona(self, task: Task, mode: str, *, beside_records: bool = False) -> Persona:
+        """Say in the vectors what was asked for: the mode, and whether records stand beside."""
+        number = ["none", "mean", "question"].index(mode)
+        vectors = np.array([[number, beside_records]], np.float32)
+        if mode == "none":
+            return Persona(vectors)
+        return Persona(vectors, tuple(r.id for r in self._records[:1]), notes=("as told",))
 
 
 def _text(prompt: Prompt) -> str:
@@ -131,15 +141,62 @@ def test_the_cache_goes_with_every_strategy_and_leaves_its_prompt_as_it_is() -> 
     assert find("rag+cache")(task, View([])).bias is None
 
 
-def test_an_addition_alone_goes_with_no_history_shown() -> None:
-    task = Task("How are you?")
-    prompt = find("cache")(task, View(HISTORY))
+def _soft(prompt: Prompt) -> SoftSegment:
+    (segment,) = (s for s in prompt.segments if isinstance(s, SoftSegment))
+    return segment
+
+
+@pytest.mark.parametrize("name", sorted(STRATEGIES))
+@pytest.mark.parametrize(("persona", "mode"), [("pplug", 2), ("pplug-soft", 0)])
+def test_a_persona_stands_behind_the_question_of_every_strategy(
+    name: str, persona: str, mode: int
+) -> None:
+    task = Task("Where is the key?", kind="title")
+    alone = find(name)(task, View(HISTORY))
+    both = find(f"{persona}+{name}")(task, View(HISTORY))
+    assert both.segments[:-1] == alone.segments
+    assert _soft(both) is both.segments[-1]
+    assert _soft(both).vectors.tolist() == [[mode, name != "none"]]
+    assert (both.system, both.opening, both.constant) == (
+        alone.system,
+        alone.opening,
+        alone.constant,
+    )
+    shown = persona == "pplug"
+    assert _soft(both).records == (("r0",) if shown else ())
+    assert both.notes == (("as told",) if shown else ())
+
+
+@pytest.mark.parametrize("name", sorted(STRATEGIES))
+def test_a_mean_persona_stands_in_front_where_it_is_kept_read(name: str) -> None:
+    task = Task("Where is the key?", kind="title")
+    alone = find(name)(task, View(HISTORY))
+    both = find(f"mean+{name}")(task, View(HISTORY))
+    assert both.segments[1:] == alone.segments
+    assert _soft(both) is both.segments[0]
+    assert _soft(both).vectors.tolist() == [[1, name != "none"]]
+    assert both.constant == alone.constant + 1
+    assert (_soft(both).records, both.notes) == (("r0",), ("as told",))
+
+
+@pytest.mark.parametrize("name", sorted(PERSONAS))
+def test_beside_a_history_without_records_the_persona_stands_alone(name: str) -> None:
+    prompt = find(f"{name}+rag")(Task("q", kind="title"), View([]))
+    assert _soft(prompt).vectors[0, 1] == 0
+
+
+@pytest.mark.parametrize("name", sorted(ADDITIONS))
+def test_an_addition_alone_goes_with_no_history_shown(name: str) -> None:
+    prompt = find(name)(Task("How are you?"), View(HISTORY))
     assert (_ids(prompt), _text(prompt)) == ([], "How are you?")
-    assert prompt.bias is not None
 
 
 def test_parts_may_come_in_any_order() -> None:
-    assert _ids(find("cache+rag")(Task("q"), View(HISTORY))) == ["r3", "r2", "r1", "r0"]
+    for name in ("pplug+rag", "rag+pplug", "cache+rag+pplug"):
+        prompt = find(name)(Task("q"), View(HISTORY))
+        assert _ids(prompt) == ["r3", "r2", "r1", "r0"]
+        assert _soft(prompt) is prompt.segments[-1]
+        assert (prompt.bias is not None) == ("cache" in name)
 
 
 @pytest.mark.parametrize(
@@ -151,11 +208,14 @@ def test_parts_may_come_in_any_order() -> None:
         ("rag+", r"strategy '' in 'rag\+' is not known"),
         ("rag+cache+cache", "names 'cache' twice"),
         ("rag+rag", "names 'rag' twice"),
-        ("none+rag", "two parts that write a prompt"),
+        ("none+rag", "has two parts that write a prompt"),
+        ("pplug+rag+mean", "has two parts that make a persona"),
         ("rag + cache", r"'rag ' in 'rag \+ cache' is not known"),
     ],
 )
 def test_what_is_no_strategy_is_named_with_those_there_are(name: str, why: str) -> None:
-    known = r"; expected one of none, recent, rag, and with \+ any of cache"
+    known = (
+        r"; expected one of none, recent, rag, and with \+ any of pplug, pplug-soft, mean, cache"
+    )
     with pytest.raises(InputError, match=why + known):
         find(name)

@@ -15,8 +15,9 @@ import torch
 
 from edgepersona.bundle import Bundle, write_manifest
 from edgepersona.errors import BundleError, ExportError, InputError
+from edgepersona.headfile import model_hashes
 from edgepersona_export.train.model import Shape, words_of
-from edgepersona_export.train.persona_head import add_head, model_hashes, write_head
+from edgepersona_export.train.persona_head import add_head, write_head
 from tests import tiny_head
 from tests.tiny import EMBEDDER, GENERATOR
 from tests.tiny_head import HIDDEN, NDIM

@@ -34,7 +34,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepersona.bundle import MANIFEST, Bundle, write_manifest
-from edgepersona.errors import BundleError, ExportError
+from edgepersona.errors import ExportError
+from edgepersona.headfile import model_hashes
 from edgepersona_export import pipeline
 
 if TYPE_CHECKING:
@@ -44,20 +45,6 @@ FORMAT = 1
 FOLDER = "persona_head"
 INDEX, ARRAYS = "head.json", "head.bin"
 _ALIGNMENT = 64
-
-
-def model_hashes(bundle: Bundle) -> dict[str, str]:
-    """Name the embedder and the LLM that a head belongs to.
-
-    By what the bundle was made from: a head fits every precision and target of its models.
-    """
-    inputs = bundle.manifest.get("inputs") or {}
-    try:
-        return {part: _digest(inputs[part]) for part in ("embedder", "llm")}
-    except KeyError:
-        raise BundleError(
-            f"{bundle.path}: does not say which models it was made from; export it again"
-        ) from None
 
 
 def check_llm(bundle: Bundle, llm: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from edgepersona.bundle import Bundle, hash_file
 from edgepersona.errors import InputError
+from edgepersona.headfile import model_hashes
 from edgepersona_export.train.batches import Collator, Drawing
 from edgepersona_export.train.frozen import FrozenModel
 from edgepersona_export.train.histories import Corpus, Sample
@@ -21,7 +22,6 @@ from edgepersona_export.train.model import (
     words_of,
 )
 from edgepersona_export.train.options import Options, Places
-from edgepersona_export.train.persona_head import model_hashes
 from edgepersona_export.train.prompts import PromptWriter
 from edgepersona_export.train.vectors import Vectors
 
