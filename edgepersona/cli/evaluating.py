@@ -62,6 +62,13 @@ def register(commands: Commands) -> None:
         help="answer with another user's history as well: what own gains over it is personal",
     )
     parser.add_argument(
+        "--against",
+        type=utf8,
+        default="none,rag",
+        metavar="S1,S2",
+        help="strategies that the others are compared with (default: none,rag)",
+    )
+    parser.add_argument(
         "--limit", type=positive, metavar="N", help="only so many questions, chosen by the seed"
     )
     parser.add_argument(
@@ -108,12 +115,15 @@ def _run(args: argparse.Namespace) -> int:
 
     strategies = args.strategy.split(",")
     check_strategies(strategies)
+    against = args.against.split(",")
+    check_strategies(against)
     with usage():
         benchmark = find_benchmark(args.task)
     if args.outputs is None and not args.task.startswith("LongLaMP"):
         raise UsageError("--outputs is missing: LaMP's questions come without their answers")
     options = Options(
         tuple(strategies),
+        against=tuple(dict.fromkeys(against)),
         control=args.control,
         limit=args.limit,
         seed=args.seed,

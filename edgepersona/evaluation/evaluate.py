@@ -42,6 +42,8 @@ class Options:
     """What is measured."""
 
     strategies: tuple[str, ...]
+    against: tuple[str, ...] = ("none", "rag")
+    """Strategies whose figures are taken from those of the others, where they are measured."""
     control: bool = False
     limit: int | None = None
     """At most so many questions, chosen by the seed; a larger limit adds to the same ones."""
@@ -95,7 +97,9 @@ def evaluate(
             for some in (cases, calibration)
         )
         asked = [case.question for case in cases]
-        report = make_report(benchmark, asked, answers, fitted, seed=options.seed)
+        report = make_report(
+            benchmark, asked, answers, fitted, against=options.against, seed=options.seed
+        )
         report |= _facts(runs[0], options, all_questions=len(everyone), threads=threads)
         for row, given in answers.items():
             said = {answer.question: answer.output or "" for answer in given}

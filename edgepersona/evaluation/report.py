@@ -42,12 +42,14 @@ def make_report(
     answers: Answers,
     calibration: Answers,
     *,
+    against: Sequence[str],
     seed: int,
 ) -> dict[str, Any]:
     """Return all figures of a run, ready for JSON.
 
     ``answers`` has for each row the answers to ``questions``, in their order; ``calibration`` those
-    that temperatures are fitted on, none where nothing is fitted.
+    that temperatures are fitted on, none where nothing is fitted; ``against`` the strategies that
+    the others are compared with.
     """
     bootstrap = Bootstrap(len(questions), seed=seed)
     true = [question.answer for question in questions]
@@ -63,17 +65,18 @@ def make_report(
         "calibration_questions": max(map(len, calibration.values()), default=0),
         "lower_is_better": [name for name, (_, higher) in figures.items() if not higher],
         "rows": [_row(row, answers[row], items[row], figures, bootstrap) for row in answers],
+        "against": list(against),
         "differences": [
             {
                 **_named("row", row),
-                **_named("against", against),
+                **_named("against", compared),
                 "figures": {
                     name: asdict(bootstrap.difference(held, other, figures[name][0]))
                     for name, held in items[row].figures.items()
-                    if (other := items[against].figures.get(name)) is not None
+                    if (other := items[compared].figures.get(name)) is not None
                 },
             }
-            for row, against in _pairs(list(answers))
+            for row, compared in _pairs(list(answers), against)
         ],
     }
 
@@ -132,20 +135,18 @@ def _row(
     }
 
 
-def _pairs(rows: Sequence[Row]) -> list[tuple[Row, Row]]:
-    """Return the comparisons that are told: own with other, own with none, rag, and less a part."""
+def _pairs(rows: Sequence[Row], against: Sequence[str]) -> list[tuple[Row, Row]]:
+    """Return the comparisons that are told: own with other, with chosen ones, and less a part."""
     pairs = []
     for row in rows:
         if row.history != "own":
             continue
-        without_last = row.strategy.rpartition("+")[0]
-        against = [
-            Row(row.strategy, "other"),
-            Row("none", "none"),
-            Row("rag", "own"),
-            Row(without_last, "own"),
+        others = [
+            Row(strategy, "none" if strategy == "none" else "own")
+            for strategy in (*against, row.strategy.rpartition("+")[0])
         ]
-        pairs += [(row, one) for one in dict.fromkeys(against) if one in rows and one != row]
+        compared = dict.fromkeys([Row(row.strategy, "other"), *others])
+        pairs += [(row, one) for one in compared if one in rows and one != row]
     return pairs
 
 

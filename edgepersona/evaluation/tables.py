@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,10 @@ _NAMES = {
 }
 
 
+_Compared = Callable[[dict[str, Any]], tuple[str, str] | None]
+"""A row of a report → strategy and history of the row that it is compared with."""
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """A title, a header and rows of text; the first columns, not numbers, stand to the left."""
@@ -30,19 +34,22 @@ class Table:
 
 
 def tables(report: dict[str, Any]) -> list[Table]:
-    """Return the rows of a report, and then what own histories gain: over others, none and rag."""
+    """Return the rows of a report, and then what own histories gain over what they gain it on."""
     names = list(report["rows"][0]["figures"])
     found = [_rows(report, names)]
-    for title, against in (
-        ("own minus another user's history", lambda row: (row["strategy"], "other")),
-        ("own minus none", lambda row: ("none", "none")),
-        ("own minus rag", lambda row: ("rag", "own")),
-        ("own minus the same without its last part", _without_last),
-    ):
+    against = report["against"]
+    compared: list[tuple[str, _Compared]] = [
+        ("own minus another user's history", lambda row: (row["strategy"], "other"))
+    ]
+    compared += [(f"own minus {strategy}", _always(strategy)) for strategy in against]
+    compared.append(
+        ("own minus the same without its last part", lambda row: _without_last(row, against))
+    )
+    for title, other in compared:
         rows = [
             (held["row"]["strategy"], *_cells(held, names, sign=True))
             for held in report["differences"]
-            if _place(held["against"]) == against(held["row"])
+            if _place(held["against"]) == other(held["row"])
         ]
         if rows:
             found.append(Table(title, ("strategy", *map(called, names)), tuple(rows), left=1))
@@ -117,10 +124,14 @@ def _cells(held: dict[str, Any], names: Sequence[str], *, sign: bool = False) ->
         yield f"{value} [{low}, {high}]"
 
 
-def _without_last(row: dict[str, Any]) -> tuple[str, str] | None:
+def _always(strategy: str) -> _Compared:
+    place = strategy, "none" if strategy == "none" else "own"
+    return lambda row: place
+
+
+def _without_last(row: dict[str, Any], told: Sequence[str]) -> tuple[str, str] | None:
     base: str = row["strategy"].rpartition("+")[0]
-    # What none and rag add is told already.
-    return (base, "own") if base not in ("", "none", "rag") else None
+    return (base, "own") if base and base not in told else None
 
 
 def _place(row: dict[str, Any]) -> tuple[str, str]:

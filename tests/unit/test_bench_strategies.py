@@ -27,6 +27,7 @@ REPORT = {
             "seconds": 0.5,
         }
     ],
+    "against": ["none", "rag"],
     "differences": [],
 }
 

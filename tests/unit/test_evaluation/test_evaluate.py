@@ -308,3 +308,17 @@ def test_the_cache_is_weighed_before_it_is_measured_once_for_each_history(
     assert fitted == [4] * 6
     by_row = {tuple(row["row"].values()): row for row in report["rows"]}
     assert by_row["none+cache", "own"]["prompt_tokens"] == by_row["none", "none"]["prompt_tokens"]
+
+
+def test_others_can_be_compared_with_than_none_and_rag(run: Evaluator) -> None:
+    report = run("rag", "recent", "recent+cache", against=("recent", "pag"))
+    _, *gains = tables(report)
+    assert {table.title: [row[0] for row in table.rows] for table in gains} == {
+        "own minus recent": ["rag", "recent+cache"]
+    }
+    report = run("rag", "recent", "recent+cache", against=("none",))
+    _, *gains = tables(report)
+    assert {table.title: [row[0] for row in table.rows] for table in gains} == {
+        "own minus none": ["rag", "recent", "recent+cache"],
+        "own minus the same without its last part": ["recent+cache"],
+    }
