@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgepersona import __version__
 from edgepersona.evaluation.answers import Answer
+from edgepersona.prefixes import common_length
 from edgepersona.prompt import TextSegment
 from edgepersona.records import Record, Task
 from edgepersona.sampling import SamplingParams
@@ -26,13 +27,14 @@ if TYPE_CHECKING:
     from edgepersona.evaluation.profiles import Profiles
     from edgepersona.evaluation.questions import Question
     from edgepersona.generator import Generator, Stream
+    from edgepersona.prefixes import Position
     from edgepersona.profile import Profile
 
 TEMPERATURES = tuple(2 ** (step / 4) for step in range(-4, 13))
 """Where likelihoods are measured: from 1/2 to 8; between them they are interpolated."""
 
 CACHE_BYTES = 256 << 20
-"""What a generator should keep of prompts: rows of a question that share a prompt read it once."""
+"""What a generator should keep of prompts: what rows of a question begin with is read once."""
 
 _READ_THE_BUNDLE_ALONE = frozenset({"none", "recent", "rag", "cache"})
 """Parts of strategies that use no file of the bundle but the embedder's and the generator's."""
@@ -75,6 +77,14 @@ class Row:
 
     strategy: str
     history: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A prompt of the question at hand, and how long reading it takes."""
+
+    positions: Sequence[Position]
+    ttft_s: float
 
 
 def rows(strategies: Sequence[str], *, control: bool) -> list[Row]:
@@ -144,10 +154,10 @@ class Run:
     def answer(self, case: Case, wanted: Sequence[Row]) -> Answers[Answer, None, None]:
         """Yield the answers of one question; those that are missing are made and kept first.
 
-        In an order in which rows that share a prompt are neighbours.
+        First without a history, then own, then other: prompts of a history often begin alike.
         """
         histories = dict(case.histories)
-        seen: dict[bytes, float] = {}
+        read: list[_Read] = []
         with ExitStack() as opened:
             profiles: dict[str, Profile] = {}
             for row in sorted(wanted, key=_place):
@@ -158,19 +168,17 @@ class Run:
                         profiles[history] = opened.enter_context(
                             self.models.profiles.open(histories[history], self.models.generator)
                         )
-                    self._journal.add(self._make(key, case, row, profiles[history], seen))
+                    self._journal.add(self._make(key, case, row, profiles[history], read))
                 yield self._journal[key]
 
-    def _make(
-        self, key: str, case: Case, row: Row, profile: Profile, seen: dict[bytes, float]
-    ) -> Answer:
+    def _make(self, key: str, case: Case, row: Row, profile: Profile, read: list[_Read]) -> Answer:
         question = case.question
         if "cache" in row.strategy.split("+"):
             profile.weigh(question.task)  # else done between answers, for later ones
         started = time.perf_counter()
         stream = profile.stream(question.task, strategy=row.strategy, params=self.params)
         write_s = time.perf_counter() - started
-        made: dict[str, Any] = {} if case.scored_only else _generated(stream, write_s, seen)
+        made: dict[str, Any] = {} if case.scored_only else _generated(stream, write_s, read)
         log_probs = stream.log_probs(question.answer.strip(), temperatures=TEMPERATURES)
         return Answer(
             key=key,
@@ -186,21 +194,25 @@ class Run:
 
 
 def _place(row: Row) -> tuple[int, str]:
-    return _HISTORIES.index(row.history), row.strategy  # rag+cache comes behind rag
+    return _HISTORIES.index(row.history), row.strategy
 
 
-def _generated(stream: Stream, write_s: float, seen: dict[bytes, float]) -> dict[str, Any]:
+def _generated(stream: Stream, write_s: float, read: list[_Read]) -> dict[str, Any]:
     """Finish an answer; say what came and how long it took.
 
-    A prompt that an earlier row of the question had as well was not read again, and the time that
-    reading it took counts.
+    What an earlier row of the question had read already was not read again: the time that it took
+    there counts, in proportion to the positions.
     """
     for _ in stream:
         pass
     result = stream.result
-    prompt = hashlib.sha256(repr(stream.layout.positions).encode()).digest()
-    ttft_s = max(result.ttft_s, seen.get(prompt, 0.0))
-    seen[prompt] = ttft_s
+    positions = stream.layout.positions
+    saved_s = 0.0
+    for earlier in read:
+        same = min(common_length(earlier.positions, positions), result.reused_tokens)
+        saved_s = max(saved_s, earlier.ttft_s * same / len(earlier.positions))
+    ttft_s = result.ttft_s + saved_s
+    read.append(_Read(positions, ttft_s))
     return {
         "output": result.text.strip(),
         "new_tokens": result.new_tokens,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,20 +15,21 @@ from edgepersona.errors import BundleError, InputError
 from edgepersona.evaluation import Options, evaluate, find_benchmark
 from edgepersona.evaluation.answers import Journal
 from edgepersona.evaluation.folder import held_folder
+from edgepersona.evaluation.running import _generated
 from edgepersona.evaluation.tables import as_markdown, as_text, tables
 from edgepersona.generator import Generator
 from edgepersona.prompt import Prompt
-from edgepersona.strategies import STRATEGIES, find
+from edgepersona.strategies import find
 from edgepersona.weights import fit_weight
-from tests import tiny
+from tests import tiny, tiny_persona
 from tests.standins import ChainDecoder, WordEmbedder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from edgepersona.bundle import Bundle
     from edgepersona.evaluation.answers import Answer
-    from edgepersona.records import Task
     from edgepersona.store import Store
-    from edgepersona.strategies import HistoryView
     from tests.unit.test_evaluation.conftest import Files
 
 pytest.importorskip("rouge_score", reason="eval extra is not installed")
@@ -69,6 +71,15 @@ class Evaluator:
     @property
     def answers(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in (self.out / "answers.jsonl").read_bytes().splitlines()]
+
+
+@dataclass
+class FakeStream:
+    result: SimpleNamespace
+    layout: SimpleNamespace
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
 
 
 @pytest.fixture
@@ -266,27 +277,47 @@ def test_what_fails_in_a_worker_ends_the_run_with_its_error(
 
 
 def test_a_strategy_that_the_bundle_cannot_serve_is_refused_before_anything_is_read(
-    run: Evaluator, monkeypatch: pytest.MonkeyPatch
+    run: Evaluator,
 ) -> None:
-    def needs_a_head(task: Task, view: HistoryView) -> Prompt:
-        raise BundleError("has no persona head")
-
-    monkeypatch.setitem(STRATEGIES, "headed", needs_a_head)
     with pytest.raises(BundleError, match="has no persona head"):
-        run("rag", "headed")
+        run("rag", "pplug")
     assert run.embedder.encoded == []
     assert run.decoder.prefilled == []
 
 
-def test_another_head_in_the_bundle_changes_only_what_reads_it(
-    run: Evaluator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(STRATEGIES, "headed", find("none"))
-    run("rag", "headed", calibrate=0)
+def test_another_head_in_the_bundle_changes_only_what_reads_it(run: Evaluator) -> None:
+    run.bundle = tiny_persona.add_random_head(run.bundle.path)
+    run("rag", "pplug+rag", calibrate=0)
     before = len(run.answers)
-    run.bundle.manifest["files"]["persona_head/head.bin"] = {"sha256": "0", "size": 1}
-    run("rag", "headed", calibrate=0)
-    assert [answer["strategy"] for answer in run.answers[before:]] == ["headed"] * 6
+    run.bundle = tiny_persona.add_random_head(run.bundle.path, seed=1)
+    run("rag", "pplug+rag", calibrate=0)
+    assert [answer["strategy"] for answer in run.answers[before:]] == ["pplug+rag"] * 6
+
+
+def test_what_rows_of_a_question_begin_with_is_read_once(run: Evaluator) -> None:
+    run.bundle = tiny_persona.add_random_head(run.bundle.path)
+    report = run("rag", "pplug", "pplug-soft", "pplug+rag", "rag+cache", calibrate=0, control=True)
+    tokens = {tuple(row["row"].values()): 6 * row["prompt_tokens"] for row in report["rows"]}
+    needed = tokens["none", "none"] + tokens["rag", "own"] + tokens["rag", "other"]
+    # Beside it: soft tokens with what follows them, and 8 records of each profile for its weight.
+    assert needed < sum(run.decoder.prefilled) < 0.5 * sum(tokens.values())
+
+
+def test_the_time_of_what_was_read_before_counts_in_proportion() -> None:
+    read: list[Any] = []
+
+    def told(positions: list[int], reused: int, ttft_s: float) -> dict[str, Any]:
+        result = SimpleNamespace(
+            text=" x ", new_tokens=3, ttft_s=ttft_s, decode_s=0.5, reused_tokens=reused
+        )
+        layout = SimpleNamespace(positions=positions)
+        return _generated(FakeStream(result, layout), 0.25, read)  # type: ignore[arg-type]
+
+    first = told([*range(100)], 20, 2.0)  # 20 are common to all questions: no row's own
+    assert (first["ttft_s"], first["seconds"], first["output"]) == (2.25, 2.75, "x")
+    assert told([*range(50), *range(500, 550)], 50, 1.0)["ttft_s"] == 0.25 + 1.0 + 2 * 0.5
+    assert told([*range(100)], 99, 0.125)["ttft_s"] == 0.25 + 0.125 + 2 * 0.99
+    assert told([*range(900, 950)], 0, 1.0)["ttft_s"] == 0.25 + 1.0
 
 
 def test_the_cache_is_weighed_before_it_is_measured_once_for_each_history(
