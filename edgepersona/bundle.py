@@ -14,6 +14,7 @@ from edgepersona.manifest import EmbedderSpec, FileEntry, GeneratorSpec, HeadSpe
 
 FORMAT = 2
 MANIFEST = "bundle.json"
+_PARTIAL = f".{MANIFEST}.partial"
 _MAX_MANIFEST_BYTES = 4 << 20
 
 
@@ -115,18 +116,27 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     names = sorted(
         file.relative_to(folder).as_posix()
         for file in folder.rglob("*")
-        if file.is_file() and file.name != MANIFEST
+        if file.is_file() and file.name not in (MANIFEST, _PARTIAL)
     )
-    files = {
-        name: {
-            "sha256": hash_file(folder / name),
-            "size_bytes": (folder / name).stat().st_size,
-        }
-        for name in names
-    }
-    whole = {"format": FORMAT, **manifest, "files": files}
+    files = {name: file_entry(folder / name) for name in names}
+    sign_manifest(folder, {"format": FORMAT, **manifest, "files": files})
+
+
+def sign_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Write a manifest that lists its files already, whole or not at all; used by export."""
+    whole = {key: value for key, value in manifest.items() if key != "sha256"}
     whole["sha256"] = _digest(whole)
-    (folder / MANIFEST).write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    partial = folder / _PARTIAL
+    with partial.open("w", encoding="utf-8") as stream:
+        stream.write(json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(folder / MANIFEST)
+
+
+def file_entry(file: Path) -> dict[str, Any]:
+    """Return what a manifest says of a file."""
+    return {"sha256": hash_file(file), "size_bytes": file.stat().st_size}
 
 
 def hash_file(file: Path) -> str:

@@ -87,8 +87,12 @@ def read_head(bundle: Bundle) -> HeadFile:
     """
     if bundle.persona_head is None:
         raise BundleError(f"{bundle.path}: has no persona head: {_HOW_TO_GET_ONE}")
-    index_file = bundle.file(f"{bundle.persona_head.path}/{INDEX}")
-    arrays_file = bundle.file(f"{bundle.persona_head.path}/{ARRAYS}")
+    folder = bundle.persona_head.path
+    return read_files(bundle.file(f"{folder}/{INDEX}"), bundle.file(f"{folder}/{ARRAYS}"), bundle)
+
+
+def read_files(index_file: Path, arrays_file: Path, bundle: Bundle) -> HeadFile:
+    """Read a head that lies elsewhere, and is to belong to ``bundle``; raises as ``read_head``."""
     where = f"{index_file}: "
     document, content = _read_index(index_file)
     index = parse(_Index, document, f"{where}head")
@@ -99,7 +103,10 @@ def read_head(bundle: Bundle) -> HeadFile:
         )
     _check_shape(index, where)
     _check_models(index, bundle, where)
-    data = arrays_file.read_bytes()
+    try:
+        data = arrays_file.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{arrays_file}: cannot be read: {error.strerror}") from error
     return HeadFile(
         hash=hashlib.sha256(content + hashlib.sha256(data).digest()).hexdigest(),
         shape=index.shape,

@@ -106,6 +106,7 @@ def _export(args: argparse.Namespace, out: Path) -> tuple[bool, Report | None]:
 
     with usage():
         plan(args.target, args.precision)
+    from edgepersona_export.head_files import renew_default_head
     from edgepersona_export.pipeline import ExportOptions, export_bundle, kept_bundle
 
     embedder, llm = _models(args)
@@ -117,7 +118,9 @@ def _export(args: argparse.Namespace, out: Path) -> tuple[bool, Report | None]:
         embedder_precision=args.embedder_precision,
         target=args.target,
     )
-    if args.keep and kept_bundle(options):
+    if args.keep and (kept := kept_bundle(options)):
+        if renew_default_head(kept):
+            note("persona head: the default one was put in")
         return True, None
     return False, export_bundle(options, log=note)
 

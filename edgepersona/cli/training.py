@@ -109,9 +109,10 @@ def _run(args: argparse.Namespace) -> int:
 def _train(args: argparse.Namespace, tasks: list[str]) -> Outcome:
     from edgepersona.bundle import Bundle, default_bundle_path
     from edgepersona.embedder import Embedder
+    from edgepersona_export.head_files import put_head
     from edgepersona_export.presets import locate, resolve
     from edgepersona_export.train.options import Places
-    from edgepersona_export.train.persona_head import add_head, check_llm
+    from edgepersona_export.train.persona_head import check_llm
     from edgepersona_export.train.run import Watcher, train
 
     bundle = Bundle.open(args.bundle or default_bundle_path())
@@ -129,7 +130,7 @@ def _train(args: argparse.Namespace, tasks: list[str]) -> Outcome:
             watcher=Watcher(note, lambda done, total, loss: show(done, total)),
         )
     if args.add:
-        add_head(bundle.path, args.out)
+        put_head(bundle.path, args.out)
     return outcome
 
 

@@ -20,6 +20,7 @@ from edgepersona.errors import BundleError, ExportError, InputError
 from edgepersona_export import generator as generators
 from edgepersona_export import verify
 from edgepersona_export.gguf_blocks import is_in_4_bits
+from edgepersona_export.head_files import stage_default_head
 from edgepersona_export.measure import measure
 from edgepersona_export.targets import EMBEDDER_PRECISIONS, Build, plan
 
@@ -123,6 +124,10 @@ def export_bundle(
         model = generators.load_torch(llm)
         manifest["generator"] = _stage_generator(llm, model, stage, options, log)
         write_manifest(stage, manifest)
+        manifest |= stage_default_head(stage)
+        if "persona_head" in manifest:
+            log("persona head: the default one for these models")
+            write_manifest(stage, manifest)
         log("verifying against torch")
         found = measure(Bundle.open(stage), embedder, model, keeps_blocks=_keeps_blocks(llm))
         verify.require(found.checks)

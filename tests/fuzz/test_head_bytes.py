@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepersona.errors import BundleError
-from edgepersona.headfile import read_head
+from edgepersona.headfile import read_files
 from edgepersona.personahead import PersonaHead
-from tests import tiny
 from tests.fuzz.test_bundle_bytes import bytes_of, damaged, one_line
-from tests.tiny_persona import add_head, files, hashes, make
+from tests.tiny_persona import INPUTS, SIZES, files, hashes, make
 
 INDEX, ARRAYS = files(*make(), hashes())
 TABLE = np.random.default_rng(5).normal(size=(9, 2)).astype(np.float32)
@@ -40,18 +40,30 @@ def use(head: PersonaHead) -> None:
     assert np.isfinite(made).all()
 
 
-def read_or_refuse(index: Any, data: bytes) -> None:
+BUNDLE: Any = SimpleNamespace(
+    path=Path("bundle"),
+    manifest={"inputs": INPUTS},
+    embedder=SimpleNamespace(ndim=SIZES["ndim"]),
+    generator=SimpleNamespace(hidden=SIZES["hidden"]),
+)
+
+
+def read_or_refuse(index: bytes, data: bytes) -> None:
+    """Read files whose hashes are as they should be."""
     with tempfile.TemporaryDirectory() as folder:
-        tiny.write_empty_bundle(Path(folder))
-        bundle = add_head(Path(folder), index, data)
+        names = [Path(folder) / name for name in ("head.json", "head.bin")]
+        for name, content in zip(names, (index, data), strict=True):
+            name.write_bytes(content)
         try:
-            use(PersonaHead(read_head(bundle)))
+            use(PersonaHead(read_files(*names, BUNDLE)))
         except BundleError as error:
             one_line(error)
 
 
-def test_the_whole_head_is_used() -> None:
-    read_or_refuse(INDEX, ARRAYS)
+def test_the_whole_head_is_used(tmp_path: Path) -> None:
+    (tmp_path / "head.json").write_text(json.dumps(INDEX))
+    (tmp_path / "head.bin").write_bytes(ARRAYS)
+    use(PersonaHead(read_files(tmp_path / "head.json", tmp_path / "head.bin", BUNDLE)))
 
 
 @given(bytes_of(damaged(INDEX)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,13 +12,11 @@ pytest.importorskip("torch", reason="export extra is not installed")
 
 import torch
 
-from edgepersona.bundle import Bundle, write_manifest
 from edgepersona.errors import BundleError, ExportError, InputError
 from edgepersona.headfile import model_hashes
 from edgepersona_export.train.model import Shape, words_of
-from edgepersona_export.train.persona_head import add_head, write_head
+from edgepersona_export.train.persona_head import write_head
 from tests import tiny_head
-from tests.tiny import EMBEDDER, GENERATOR
 from tests.tiny_head import HIDDEN, NDIM
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -125,38 +122,6 @@ def test_an_instruction_begins_as_words_of_any_length() -> None:
     assert words_of([1, 2, 3], 2) == [1, 2]
     assert words_of([1, 2], 5) == [1, 2, 1, 2, 1]
     assert words_of([], 2) == [0, 0]
-
-
-def _bundle(folder: Path, llm: str) -> Bundle:
-    write_manifest(
-        folder,
-        {
-            "inputs": {"embedder": {"e": "1"}, "llm": {"l": llm}},
-            "embedder": EMBEDDER,
-            "generator": GENERATOR,
-        },
-    )
-    return Bundle.open(folder)
-
-
-def test_a_head_goes_into_the_bundle_it_belongs_to_and_no_other(tmp_path: Path) -> None:
-    head, _ = tiny_head.make()
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-    bundle = _bundle(tmp_path / "a", "1")
-    write_head(head, bundle, tmp_path / "head", recipe={"seed": 1})
-    add_head(tmp_path / "a", tmp_path / "head")
-    opened = Bundle.open(tmp_path / "a")
-    opened.verify()
-    assert opened.manifest["persona_head"] == {"path": "persona_head"}
-    assert json.loads(opened.file("persona_head/head.json").read_text())["recipe"] == {"seed": 1}
-    add_head(tmp_path / "a", tmp_path / "head")  # again: replaced
-    Bundle.open(tmp_path / "a").verify()
-
-    _bundle(tmp_path / "b", "2")
-    with pytest.raises(ExportError, match="another llm"):
-        add_head(tmp_path / "b", tmp_path / "head")
-    assert "persona_head" not in Bundle.open(tmp_path / "b").manifest
 
 
 def test_a_bundle_that_does_not_say_its_models_gets_no_head() -> None:

@@ -25,7 +25,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,17 +32,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepersona.bundle import MANIFEST, Bundle, write_manifest
+from edgepersona.bundle import Bundle
 from edgepersona.errors import ExportError
-from edgepersona.headfile import model_hashes
+from edgepersona.headfile import ARRAYS, FORMAT, INDEX, model_hashes
 from edgepersona_export import pipeline
 
 if TYPE_CHECKING:
     from edgepersona_export.train.model import PersonaHead, Projector
 
-FORMAT = 1
-FOLDER = "persona_head"
-INDEX, ARRAYS = "head.json", "head.bin"
 _ALIGNMENT = 64
 
 
@@ -111,33 +107,6 @@ def arrays_of(head: PersonaHead) -> dict[str, NDArray[Any]]:
     if head.shape.records:
         arrays |= _projector("title", head.title) | {"separator": _float32(head.separator)}
     return arrays
-
-
-def add_head(bundle: Path, head: Path) -> None:
-    """Put a written head into a bundle, in place of one that it may have.
-
-    Raises ExportError where the head belongs to other models; the bundle is then untouched.
-    """
-    opened = Bundle.open(bundle)
-    try:
-        index = json.loads((head / INDEX).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ExportError(f"{head}: holds no head: {error}") from error
-    for part, expected in model_hashes(opened).items():
-        if index.get(part) != expected:
-            raise ExportError(
-                f"{head}: was trained for another {part} ({str(index.get(part))[:12]}…) than that "
-                f"of {bundle} ({expected[:12]}…)"
-            )
-    folder = bundle / FOLDER
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    for name in (INDEX, ARRAYS):
-        shutil.copyfile(head / name, folder / name)
-    manifest = {k: v for k, v in opened.manifest.items() if k not in ("format", "files")}
-    write_manifest(bundle, manifest | {"persona_head": {"path": FOLDER}})
-    if not (bundle / MANIFEST).is_file():  # pragma: no cover - write_manifest raises before
-        raise ExportError(f"{bundle}: its manifest could not be written")
 
 
 def _projector(name: str, projector: Projector) -> dict[str, NDArray[Any]]:
