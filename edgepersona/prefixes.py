@@ -20,6 +20,8 @@ from edgepersona.errors import InputError
 Position = int | bytes
 """What stands at a position: a token's id, or the bytes of a soft vector."""
 
+_LAYOUT = "blocks"  # of saved keys and values; another one has another name
+
 LEAST_HEAD = 16
 """A shorter beginning is read anew: keeping it takes as long."""
 
@@ -123,7 +125,7 @@ class PrefixCache:
         """Return what tells a saved head from all others, of whatever model and version."""
         variant = self._decoder.variant
         # A state's bytes are its engine's; its numbers depend on weights and kernels.
-        names = (variant.target, variant.precision, self._decoder.provider, __version__)
+        names = (variant.target, variant.precision, self._decoder.provider, __version__, _LAYOUT)
         found = hashlib.sha256("\0".join((self._generator_hash, *names, "")).encode())
         for position in head:
             part = position if isinstance(position, bytes) else position.to_bytes(8, "little")

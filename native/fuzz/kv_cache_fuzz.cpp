@@ -21,7 +21,7 @@ std::size_t size_of(fuzz::Input& input, std::size_t most) {
     return (std::size_t{1} << (47 + input.up_to(16))) + input.up_to(64);
 }
 
-// What a cache holds, position after position, as it is saved.
+// What a cache holds.
 class Plain {
   public:
     Plain(std::size_t heads, std::size_t dim, std::size_t positions)
@@ -32,14 +32,38 @@ class Plain {
     }
     Bytes saved(std::size_t length) const {
         Bytes bytes(2 * length * position_);
-        if (!bytes.empty()) std::memcpy(bytes.data(), halves_.data(), bytes.size());
+        each_saved(length, [&, next = bytes.data()](std::size_t at) mutable {
+            std::memcpy(next, &halves_[at], 2);
+            next += 2;
+        });
         return bytes;
     }
-    void load(const Bytes& bytes) {
-        if (!bytes.empty()) std::memcpy(halves_.data(), bytes.data(), bytes.size());
+    void load(std::size_t length, const Bytes& bytes) {
+        each_saved(length, [&, next = bytes.data()](std::size_t at) mutable {
+            std::memcpy(&halves_[at], next, 2);
+            next += 2;
+        });
     }
 
   private:
+    // f(the place in halves_) in the order of what is saved.
+    template <class F>
+    void each_saved(std::size_t length, F f) const {
+        const std::size_t whole = length / 16 * 16;
+        for (std::size_t keys = 0; keys < position_; keys += 2 * dim_) {
+            for (std::size_t i = 0; i < whole * dim_; ++i) {
+                const std::size_t block = i / (16 * dim_);
+                f((block * 16 + i % 16) * position_ + keys + i / 16 % dim_);
+            }
+            for (std::size_t i = whole * dim_; i < length * dim_; ++i) {
+                f(i / dim_ * position_ + keys + i % dim_);
+            }
+            for (std::size_t i = 0; i < length * dim_; ++i) {
+                f(i / dim_ * position_ + keys + dim_ + i % dim_);
+            }
+        }
+    }
+
     std::size_t dim_, position_;
     std::vector<std::uint16_t> halves_;
 };
@@ -92,7 +116,7 @@ FUZZ(kv_cache) {
                 }
                 kept.resize(length * step, input.take<std::uint8_t>());
                 cache.load(length, kept.data());
-                plain.load(kept);
+                plain.load(length, kept);
             }
         }
     }

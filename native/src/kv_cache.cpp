@@ -43,33 +43,37 @@ void KvCache::check(std::size_t length) const {
 
 void KvCache::save(std::size_t length, std::uint8_t* to) const {
     check(length);
-    const std::size_t row = head_dim_ * sizeof(std::uint16_t), step = position_bytes();
+    const std::size_t row = head_dim_ * sizeof(std::uint16_t), whole = length / kBlock * kBlock;
     std::vector<std::uint16_t> key(head_dim_);
-    for (std::size_t part = 0; part < layers_ * heads_; ++part, to += 2 * row) {
+    for (std::size_t part = 0; part < layers_ * heads_; ++part) {
         const std::uint16_t* keys = this->keys(0, part);
-        const std::uint16_t* values = this->values(0, part);
-        for (std::size_t at = 0; at < length; ++at) {
-            const std::uint16_t* from = keys + at / kBlock * kBlock * head_dim_ + at % kBlock;
+        std::memcpy(to, keys, whole * row);
+        to += whole * row;
+        for (std::size_t at = whole; at < length; ++at, to += row) {
+            const std::uint16_t* from = keys + whole * head_dim_ + at % kBlock;
             for (std::size_t d = 0; d < head_dim_; ++d) key[d] = from[kBlock * d];
-            std::memcpy(to + at * step, key.data(), row);
-            std::memcpy(to + at * step + row, values + at * head_dim_, row);
+            std::memcpy(to, key.data(), row);
         }
+        std::memcpy(to, this->values(0, part), length * row);
+        to += length * row;
     }
 }
 
 void KvCache::load(std::size_t length, const std::uint8_t* from) {
     check(length);
-    const std::size_t row = head_dim_ * sizeof(std::uint16_t), step = position_bytes();
+    const std::size_t row = head_dim_ * sizeof(std::uint16_t), whole = length / kBlock * kBlock;
     std::vector<std::uint16_t> key(head_dim_);
-    for (std::size_t part = 0; part < layers_ * heads_; ++part, from += 2 * row) {
+    for (std::size_t part = 0; part < layers_ * heads_; ++part) {
         std::uint16_t* keys = this->keys(0, part);
-        std::uint16_t* values = this->values(0, part);
-        for (std::size_t at = 0; at < length; ++at) {
-            std::uint16_t* to = keys + at / kBlock * kBlock * head_dim_ + at % kBlock;
-            std::memcpy(key.data(), from + at * step, row);
+        std::memcpy(keys, from, whole * row);
+        from += whole * row;
+        for (std::size_t at = whole; at < length; ++at, from += row) {
+            std::uint16_t* to = keys + whole * head_dim_ + at % kBlock;
+            std::memcpy(key.data(), from, row);
             for (std::size_t d = 0; d < head_dim_; ++d) to[kBlock * d] = key[d];
-            std::memcpy(values + at * head_dim_, from + at * step + row, row);
         }
+        std::memcpy(this->values(0, part), from, length * row);
+        from += length * row;
     }
 }
 

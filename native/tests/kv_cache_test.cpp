@@ -76,16 +76,29 @@ TEST(no_two_places_of_a_cache_are_one) {
     each_half(cache, 48, [](std::uint16_t half, std::uint16_t value) { CHECK(half == value); });
 }
 
-TEST(a_saved_cache_holds_one_position_after_the_other) {
+TEST(a_saved_cache_holds_whole_blocks_as_they_lie_then_keys_and_values_one_by_one) {
     const KvCache cache = filled(40);
     for (const std::size_t length : {0, 1, 15, 16, 17, 40, 48}) {
         const auto bytes = saved(cache, length);
-        std::size_t at = 0;
-        each_half(cache, length, [&](std::uint16_t, std::uint16_t value) {
-            CHECK(std::memcmp(bytes.data() + at, &value, 2) == 0);
-            at += 2;
-        });
-        CHECK(at == bytes.size());
+        const std::uint8_t* next = bytes.data();
+        const auto check_next = [&next](std::uint16_t expected) {
+            CHECK(std::memcmp(next, &expected, 2) == 0);
+            next += 2;
+        };
+        for (std::size_t part = 0; part < kLayers * kHeads; ++part) {
+            const std::size_t layer = part / kHeads, head = part % kHeads, whole = length / 16;
+            for (std::size_t i = 0; i < whole * 16 * kDim; ++i) {
+                const std::size_t at = i / (16 * kDim) * 16 + i % 16;
+                check_next(content(layer, head, 0, at, i / 16 % kDim));
+            }
+            for (std::size_t i = whole * 16 * kDim; i < length * kDim; ++i) {
+                check_next(content(layer, head, 0, i / kDim, i % kDim));
+            }
+            for (std::size_t i = 0; i < length * kDim; ++i) {
+                check_next(content(layer, head, 1, i / kDim, i % kDim));
+            }
+        }
+        CHECK(next == bytes.data() + bytes.size());
     }
 }
 
@@ -96,9 +109,10 @@ TEST(what_was_saved_is_loaded_into_a_cache_of_any_length_and_nothing_beyond_it) 
             KvCache other(kLayers, kHeads, kDim, capacity);
             other.load(length, saved(cache, length).data());
             CHECK(saved(other, length) == saved(cache, length));
-            const auto all = saved(other, capacity);
-            CHECK(std::all_of(all.begin() + static_cast<std::ptrdiff_t>(length * 384), all.end(),
-                              [](std::uint8_t byte) { return byte == 0; }));
+            each_half(other, other.capacity(), [&, at = std::size_t{0}](
+                                                   std::uint16_t half, std::uint16_t value) mutable {
+                CHECK(half == (at++ < length * 2 * kLayers * kHeads * kDim ? value : 0));
+            });
         }
     }
 }

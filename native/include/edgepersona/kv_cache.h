@@ -34,7 +34,9 @@ class KvCache {
 
     // Bytes of one saved position.
     std::size_t position_bytes() const { return layers_ * heads_ * head_dim_ * 2 * 2; }
-    // The first `length` positions, one after the other; throws InvalidInput beyond the capacity.
+    // The first `length` positions. Of each layer and head: the keys of whole blocks as they lie
+    // here, the other keys one after the other, then the values. Throws InvalidInput beyond the
+    // capacity. Nothing (null) is read or written where `length` is 0.
     void save(std::size_t length, std::uint8_t* to) const;
     void load(std::size_t length, const std::uint8_t* from);
 
