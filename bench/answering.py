@@ -24,7 +24,7 @@ WORKS = ("decode-drafts", "ttft-prefix")
 _KEY = "a passphrase of the benchmark"
 _MODULE = "bench.answer_worker"
 _TOKENS = 128
-_SYSTEM_CHARACTERS = 2400
+_SYSTEM_CHARACTERS = (400, 1000, 2400)
 
 _Answer = dict[str, Any]
 
@@ -127,17 +127,28 @@ def _draft_rows(
 
 
 def _prefix(
-    ours: Worker, peers: list[Worker], known: list[Record], stops: list[int], options: Options
+    ours: Worker, peers: list[Worker], known: list[Record], _: list[int], options: Options
 ) -> list[Row]:
-    """Compare a prompt whose beginning was read before with its other tokens alone."""
+    """Compare prompts whose beginning was read before with their other tokens alone."""
     text = "\n\n".join(f"{record.title}\n{record.text}" for record in known)
-    asked = {"system": f"You answer this person:\n\n{text[:_SYSTEM_CHARACTERS]}"}
+    rows = []
+    for characters in _SYSTEM_CHARACTERS:
+        system = f"You answer this person:\n\n{text[:characters]}"
+        rows += _prefix_rows(system, ours, peers, options)
+    return rows
+
+
+def _prefix_rows(system: str, ours: Worker, peers: list[Worker], options: Options) -> list[Row]:
+    asked = {"system": system}
     cached: list[float] = []
     alone: dict[str, list[float]] = {}
     read: list[_Answer] = []
     questions = [task.text for task in tasks.free()]
+    rest: list[int] = []
     for number in range(options.rounds + 1):
         question = questions[number % len(questions)]
+        if rest:  # so that both find the weights as near, after the peers' turn
+            ours.ask("read_alone", rest)
         # Anew each time: what was asked before would be known as well.
         found = ours.ask("first_token", {**asked, "question": f"{question} ({number})"})[1]
         rest = found["prompt"][found["reused"] :]
@@ -158,7 +169,7 @@ def _prefix(
     extras = {"prompt_tokens": tokens, "reused_tokens": reused, "more_ms": more}
     return [
         compare(
-            "ttft-prefix", name, cached, theirs, unit="ms", better="lower",
+            "ttft-prefix", f"{reused:.0f} known: {name}", cached, theirs, unit="ms", better="lower",
             quality=f"{reused:.0f} of {tokens:.0f} tokens known; {more:+.2f} ms beyond the"
             " uncached alone",
             extras=extras,
