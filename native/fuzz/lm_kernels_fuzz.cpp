@@ -80,19 +80,26 @@ void heads(const LmKernels& set, fuzz::Input& input) {
     const std::size_t stride = positions + input.up_to(3);
     const auto queries = floats_of(input, count * dim);
     const auto keys = halves_of(input, positions * dim);
-    std::vector<float> scores(count * stride, 1.0F), alone(positions);
+    std::vector<float> scores(count * stride, 1.0F), alone(positions), query(dim);
     set.score(queries.data(), count, keys.data(), blocks, dim, scores.data(), stride);
     for (std::size_t q = 0; q < count; ++q) {
-        set.score(&queries[q * dim], 1, keys.data(), blocks, dim, alone.data(), positions);
+        for (std::size_t d = 0; d < dim; ++d) query[d] = queries[d * count + q];
+        set.score(query.data(), 1, keys.data(), blocks, dim, alone.data(), positions);
         for (std::size_t i = 0; i < stride; ++i) {
             CHECK(same(scores[q * stride + i], i < positions ? alone[i] : 1.0F));
         }
         if (positions != 0) set.softmax(&scores[q * stride], 1 + input.up_to(positions - 1));
     }
+    if (positions == 0) return;
     std::vector<float> out(count * dim), own(dim);
-    set.mix(scores.data(), stride, count, keys.data(), positions, dim, out.data());
+    std::vector<SeenPositions> seen(count);
+    for (SeenPositions& one : seen) {
+        one.from = input.up_to(positions - 1);
+        one.end = one.from + 1 + input.up_to(positions - 1 - one.from);
+    }
+    set.mix(scores.data(), stride, seen.data(), count, keys.data(), dim, out.data());
     for (std::size_t q = 0; q < count; ++q) {
-        set.mix(scores.data() + q * stride, stride, 1, keys.data(), positions, dim, own.data());
+        set.mix(scores.data() + q * stride, stride, &seen[q], 1, keys.data(), dim, own.data());
         for (std::size_t d = 0; d < dim; ++d) CHECK(same(out[q * dim + d], own[d]));
     }
 }

@@ -22,7 +22,7 @@ struct Avx512 {
     using Codes = __m512i;
     using Bytes = __m512i;
     using Float = __m512;
-    static constexpr std::size_t kLanes = 16, kTokens = 12, kWide = 64;
+    static constexpr std::size_t kLanes = 16, kTokens = 12, kScores = 24, kWide = 64, kRows = 6;
 
     EP_TARGET static inline Int start(std::int32_t offset) { return _mm512_set1_epi32(offset); }
     EP_TARGET static inline Int none() { return _mm512_setzero_si512(); }
@@ -55,6 +55,16 @@ struct Avx512 {
     EP_TARGET static inline Float plus(Float a, Float b) { return _mm512_add_ps(a, b); }
     EP_TARGET static inline Float fused(Float a, Float b, Float c) {
         return _mm512_fmadd_ps(a, b, c);
+    }
+    // The second where one is not a number.
+    EP_TARGET static inline Float most(Float a, Float b) {
+        return _mm512_maskz_max_ps(0xffff, a, b);
+    }
+    // Two to the number that adding 1.5 * 2^23 left in the last bits.
+    EP_TARGET static inline Float power_of_two(Float shifted) {
+        const __m512i number =
+            _mm512_add_epi32(_mm512_castps_si512(shifted), _mm512_set1_epi32(127));
+        return _mm512_castsi512_ps(_mm512_maskz_slli_epi32(0xffff, number, 23));
     }
     EP_TARGET static inline Float load(const float* from) { return _mm512_loadu_ps(from); }
     EP_TARGET static inline void store(float* to, Float x) { _mm512_storeu_ps(to, x); }

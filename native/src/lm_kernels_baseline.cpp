@@ -45,7 +45,7 @@ inline std::uint16_t narrowed(float x) {
 }
 
 struct Plain {
-    static constexpr std::size_t kLanes = 16, kTokens = 4, kWide = 16;
+    static constexpr std::size_t kLanes = 16, kTokens = 4, kScores = 4, kWide = 16, kRows = 4;
     struct Int {
         std::int32_t lanes[kLanes];
     };
@@ -110,6 +110,21 @@ struct Plain {
     static inline Float fused(const Float& a, const Float& b, Float c) {
         for (std::size_t i = 0; i < kLanes; ++i) c.lanes[i] += a.lanes[i] * b.lanes[i];
         return c;
+    }
+    // The second where one is not a number.
+    static inline Float most(Float a, const Float& b) {
+        for (std::size_t i = 0; i < kLanes; ++i) {
+            a.lanes[i] = a.lanes[i] > b.lanes[i] ? a.lanes[i] : b.lanes[i];
+        }
+        return a;
+    }
+    // Two to the number that adding 1.5 * 2^23 left in the last bits.
+    static inline Float power_of_two(Float shifted) {
+        for (float& lane : shifted.lanes) {
+            const std::uint32_t power = (bits_of(lane) + 127U) << 23;
+            std::memcpy(&lane, &power, sizeof lane);
+        }
+        return shifted;
     }
     static inline Float load(const float* from) {
         Float x;

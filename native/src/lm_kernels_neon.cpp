@@ -25,7 +25,7 @@ struct Neon {
     using Bytes = int8x16_t;
     using Codes = int8x16_t;
     using Float = float32x4_t;
-    static constexpr std::size_t kLanes = 4, kTokens = 8, kWide = 16;
+    static constexpr std::size_t kLanes = 4, kTokens = 8, kScores = 24, kWide = 16, kRows = 6;
 
     EP_TARGET static inline int8x16_t four_of(const std::int8_t* four) {
         std::int32_t value;
@@ -56,6 +56,15 @@ struct Neon {
     EP_TARGET static inline Float times(Float a, Float b) { return vmulq_f32(a, b); }
     EP_TARGET static inline Float plus(Float a, Float b) { return vaddq_f32(a, b); }
     EP_TARGET static inline Float fused(Float a, Float b, Float c) { return vfmaq_f32(c, a, b); }
+    // The second where one is not a number.
+    EP_TARGET static inline Float most(Float a, Float b) {
+        return vbslq_f32(vcgtq_f32(a, b), a, b);
+    }
+    // Two to the number that adding 1.5 * 2^23 left in the last bits.
+    EP_TARGET static inline Float power_of_two(Float shifted) {
+        const uint32x4_t number = vaddq_u32(vreinterpretq_u32_f32(shifted), vdupq_n_u32(127));
+        return vreinterpretq_f32_u32(vshlq_n_u32(number, 23));
+    }
     EP_TARGET static inline Float load(const float* from) { return vld1q_f32(from); }
     EP_TARGET static inline void store(float* to, Float x) { vst1q_f32(to, x); }
     EP_TARGET static inline Float halves(const std::uint16_t* from) {

@@ -78,31 +78,6 @@ EP_TARGET void cap_in_place(float* x, std::size_t count, float cap) {
     }
 }
 
-EP_TARGET void softmax_in_place(float* scores, std::size_t count) {
-    constexpr std::size_t kLanes = 16;  // so many at once: in one, each waits for the last
-    float lanes[kLanes];
-    for (float& lane : lanes) lane = scores[0];
-    std::size_t i = 0;
-    for (; i + kLanes <= count; i += kLanes) {
-        for (std::size_t l = 0; l < kLanes; ++l) {
-            lanes[l] = scores[i + l] > lanes[l] ? scores[i + l] : lanes[l];
-        }
-    }
-    for (; i < count; ++i) lanes[0] = scores[i] > lanes[0] ? scores[i] : lanes[0];
-    float largest = lanes[0];
-    for (const float lane : lanes) largest = lane > largest ? lane : largest;
-    for (i = 0; i < count; ++i) scores[i] = fast_exp(scores[i] - largest);
-    for (float& lane : lanes) lane = 0.0F;
-    for (i = 0; i + kLanes <= count; i += kLanes) {
-        for (std::size_t l = 0; l < kLanes; ++l) lanes[l] += scores[i + l];
-    }
-    float sum = 0.0F;
-    for (; i < count; ++i) sum += scores[i];
-    for (const float lane : lanes) sum += lane;
-    const float inverse = 1.0F / sum;
-    for (i = 0; i < count; ++i) scores[i] *= inverse;
-}
-
 EP_TARGET float log_sum_exp(const float* x, std::size_t count) {
     constexpr std::size_t kLanes = 64;  // so many at once: in one, each waits for the last
     constexpr std::size_t kPart = 512;  // summed in float, the parts in double

@@ -113,23 +113,61 @@ EP_TARGET void multiply(const PackedMatrix& m, std::size_t first, std::size_t gr
     multiply_by<S, S::kTokens>(m, first, groups, x, tokens, add, out, stride);
 }
 
-template <class S, std::size_t Q>
-EP_TARGET inline void score_queries(const float* queries, const std::uint16_t* keys,
-                                    std::size_t blocks, std::size_t dim, float* scores,
-                                    std::size_t stride) {
-    for (std::size_t b = 0; b < blocks; ++b, keys += 16 * dim) {
-        for (std::size_t lane = 0; lane < 16; lane += S::kLanes) {
-            typename S::Float sums[Q];
-            for (std::size_t q = 0; q < Q; ++q) sums[q] = S::zero();
-            for (std::size_t d = 0; d < dim; ++d) {
-                const typename S::Float key = S::halves(keys + 16 * d + lane);
-                for (std::size_t q = 0; q < Q; ++q) {
-                    sums[q] = S::fused(key, S::all(queries[q * dim + d]), sums[q]);
-                }
+// Q queries times kBlocks blocks of keys.
+template <class S, std::size_t Q, std::size_t kBlocks>
+EP_TARGET inline void score_part(const float* queries, std::size_t count,
+                                 const std::uint16_t* keys, std::size_t dim, float* scores,
+                                 std::size_t stride) {
+    for (std::size_t lane = 0; lane < 16; lane += S::kLanes) {
+        typename S::Float sums[kBlocks * Q];
+        for (std::size_t i = 0; i < kBlocks * Q; ++i) sums[i] = S::zero();
+        for (std::size_t d = 0; d < dim; ++d) {
+            typename S::Float key[kBlocks];
+            for (std::size_t b = 0; b < kBlocks; ++b) {
+                key[b] = S::halves(keys + 16 * (b * dim + d) + lane);
             }
             for (std::size_t q = 0; q < Q; ++q) {
-                S::store(scores + q * stride + 16 * b + lane, sums[q]);
+                const typename S::Float query = S::all(queries[d * count + q]);
+                for (std::size_t b = 0; b < kBlocks; ++b) {
+                    sums[b * Q + q] = S::fused(key[b], query, sums[b * Q + q]);
+                }
             }
+        }
+        for (std::size_t b = 0; b < kBlocks; ++b) {
+            for (std::size_t q = 0; q < Q; ++q) {
+                S::store(scores + q * stride + 16 * b + lane, sums[b * Q + q]);
+            }
+        }
+    }
+}
+
+// Few queries meet several blocks at once: with few sums, each addition waits for the last.
+template <class S, std::size_t Q>
+EP_TARGET void score_queries(const float* queries, std::size_t count, const std::uint16_t* keys,
+                             std::size_t blocks, std::size_t dim, float* scores,
+                             std::size_t stride) {
+    constexpr std::size_t kBlocks = S::kScores >= 4 * Q ? 4 : S::kScores >= 2 * Q ? 2 : 1;
+    std::size_t b = 0;
+    for (; b + kBlocks <= blocks; b += kBlocks) {
+        score_part<S, Q, kBlocks>(queries, count, keys + 16 * dim * b, dim, scores + 16 * b,
+                                  stride);
+    }
+    for (; b < blocks; ++b) {
+        score_part<S, Q, 1>(queries, count, keys + 16 * dim * b, dim, scores + 16 * b, stride);
+    }
+}
+
+// As many queries at a time as the registers hold: Q where so many are left, else fewer.
+template <class S, std::size_t Q>
+EP_TARGET inline void score_by(const float* queries, std::size_t left, std::size_t count,
+                               const std::uint16_t* keys, std::size_t blocks, std::size_t dim,
+                               float* scores, std::size_t stride) {
+    for (; left >= Q; left -= Q, queries += Q, scores += Q * stride) {
+        score_queries<S, Q>(queries, count, keys, blocks, dim, scores, stride);
+    }
+    if constexpr (Q > 1) {
+        if (left != 0) {
+            score_by<S, Q - 1>(queries, left, count, keys, blocks, dim, scores, stride);
         }
     }
 }
@@ -137,28 +175,40 @@ EP_TARGET inline void score_queries(const float* queries, const std::uint16_t* k
 template <class S>
 EP_TARGET void score(const float* queries, std::size_t count, const std::uint16_t* keys,
                      std::size_t blocks, std::size_t dim, float* scores, std::size_t stride) {
-    switch (count) {
-        case 1: return score_queries<S, 1>(queries, keys, blocks, dim, scores, stride);
-        case 2: return score_queries<S, 2>(queries, keys, blocks, dim, scores, stride);
-        case 3: return score_queries<S, 3>(queries, keys, blocks, dim, scores, stride);
-        default: return score_queries<S, 4>(queries, keys, blocks, dim, scores, stride);
-    }
+    constexpr std::size_t kMost = std::min(S::kScores, kQueries);
+    score_by<S, kMost>(queries, count, count, keys, blocks, dim, scores, stride);
 }
 
 // Width dimensions of the values, times Q rows of scores: in registers until the end.
 template <class S, std::size_t Q, std::size_t Width>
-EP_TARGET inline void mix_part(const float* scores, std::size_t stride,
-                               const std::uint16_t* values, std::size_t positions, std::size_t dim,
-                               float* out) {
+EP_TARGET void mix_part(const float* scores, std::size_t stride, const SeenPositions* seen,
+                        const std::uint16_t* values, std::size_t dim, float* out) {
     constexpr std::size_t kVectors = Width / S::kLanes;
+    SeenPositions any = seen[0], all = seen[0];  // seen by one of the rows, by each
+    for (std::size_t q = 1; q < Q; ++q) {
+        any = {std::min(any.from, seen[q].from), std::max(any.end, seen[q].end)};
+        all = {std::max(all.from, seen[q].from), std::min(all.end, seen[q].end)};
+    }
     typename S::Float sums[Q * kVectors];
     for (std::size_t i = 0; i < Q * kVectors; ++i) sums[i] = S::zero();
-    for (std::size_t j = 0; j < positions; ++j, values += dim) {
-        for (std::size_t v = 0; v < kVectors; ++v) {
-            const typename S::Float value = S::halves(values + v * S::kLanes);
-            for (std::size_t q = 0; q < Q; ++q) {
-                sums[q * kVectors + v] =
-                    S::fused(value, S::all(scores[q * stride + j]), sums[q * kVectors + v]);
+    for (std::size_t j = any.from; j < any.end; ++j) {
+        const std::uint16_t* const row = values + j * dim;
+        if (j >= all.from && j < all.end) {
+            for (std::size_t v = 0; v < kVectors; ++v) {
+                const typename S::Float value = S::halves(row + v * S::kLanes);
+                for (std::size_t q = 0; q < Q; ++q) {
+                    sums[q * kVectors + v] =
+                        S::fused(value, S::all(scores[q * stride + j]), sums[q * kVectors + v]);
+                }
+            }
+            continue;
+        }
+        for (std::size_t q = 0; q < Q; ++q) {
+            if (j < seen[q].from || j >= seen[q].end) continue;
+            const typename S::Float score = S::all(scores[q * stride + j]);
+            for (std::size_t v = 0; v < kVectors; ++v) {
+                const typename S::Float value = S::halves(row + v * S::kLanes);
+                sums[q * kVectors + v] = S::fused(value, score, sums[q * kVectors + v]);
             }
         }
     }
@@ -169,29 +219,85 @@ EP_TARGET inline void mix_part(const float* scores, std::size_t stride,
     }
 }
 
+// As many rows of scores at a time as the registers hold beside kWide dimensions.
 template <class S, std::size_t Q>
-EP_TARGET inline void mix_queries(const float* scores, std::size_t stride,
-                                  const std::uint16_t* values, std::size_t positions,
-                                  std::size_t dim, float* out) {
-    std::size_t d = 0;
-    for (; d + S::kWide <= dim; d += S::kWide) {
-        mix_part<S, Q, S::kWide>(scores, stride, values + d, positions, dim, out + d);
+EP_TARGET inline void mix_by(const float* scores, std::size_t stride, const SeenPositions* seen,
+                             std::size_t count, const std::uint16_t* values, std::size_t dim,
+                             float* out) {
+    for (; count >= Q; count -= Q, scores += Q * stride, seen += Q, out += Q * dim) {
+        std::size_t d = 0;
+        for (; d + S::kWide <= dim; d += S::kWide) {
+            mix_part<S, Q, S::kWide>(scores, stride, seen, values + d, dim, out + d);
+        }
+        for (; d < dim; d += 16) {
+            mix_part<S, Q, 16>(scores, stride, seen, values + d, dim, out + d);
+        }
     }
-    for (; d < dim; d += 16) {
-        mix_part<S, Q, 16>(scores, stride, values + d, positions, dim, out + d);
+    if constexpr (Q > 1) {
+        if (count != 0) mix_by<S, Q - 1>(scores, stride, seen, count, values, dim, out);
     }
 }
 
 template <class S>
-EP_TARGET void mix(const float* scores, std::size_t stride, std::size_t count,
-                   const std::uint16_t* values, std::size_t positions, std::size_t dim,
-                   float* out) {
-    switch (count) {
-        case 1: return mix_queries<S, 1>(scores, stride, values, positions, dim, out);
-        case 2: return mix_queries<S, 2>(scores, stride, values, positions, dim, out);
-        case 3: return mix_queries<S, 3>(scores, stride, values, positions, dim, out);
-        default: return mix_queries<S, 4>(scores, stride, values, positions, dim, out);
+EP_TARGET void mix(const float* scores, std::size_t stride, const SeenPositions* seen,
+                   std::size_t count, const std::uint16_t* values, std::size_t dim, float* out) {
+    mix_by<S, S::kRows>(scores, stride, seen, count, values, dim, out);
+}
+
+// As fast_exp.h has it, for numbers of at most 88.
+template <class S>
+EP_TARGET inline typename S::Float power_of(typename S::Float x) {
+    constexpr float kRound = 12582912.0F;
+    x = S::most(S::all(-87.0F), x);
+    const typename S::Float shifted = S::fused(x, S::all(1.44269504F), S::all(kRound));
+    const typename S::Float n = S::plus(shifted, S::all(-kRound));
+    const typename S::Float r =
+        S::fused(n, S::all(2.12194440e-4F), S::fused(n, S::all(-0.693359375F), x));
+    typename S::Float p = S::fused(r, S::all(1.9875691500e-4F), S::all(1.3981999507e-3F));
+    for (const float next : {8.3334519073e-3F, 4.1665795894e-2F, 1.6666665459e-1F,
+                             5.0000001201e-1F, 1.0F, 1.0F}) {
+        p = S::fused(p, r, S::all(next));
     }
+    return S::times(p, S::power_of_two(shifted));
+}
+
+// In halves, so that no addition waits for more than a few others.
+template <class S, class F>
+EP_TARGET inline float folded(typename S::Float x, F fold) {
+    float lanes[S::kLanes];
+    S::store(lanes, x);
+    for (std::size_t width = S::kLanes / 2; width != 0; width /= 2) {
+        for (std::size_t i = 0; i < width; ++i) lanes[i] = fold(lanes[i], lanes[i + width]);
+    }
+    return lanes[0];
+}
+
+template <class S>
+EP_TARGET void softmax(float* scores, std::size_t count) {
+    const std::size_t whole = count / S::kLanes * S::kLanes, rest = count - whole;
+    float last[S::kLanes];
+    for (float& lane : last) lane = -HUGE_VALF;
+    std::copy_n(scores + whole, rest, last);
+    typename S::Float most = S::load(last), other = most;
+    std::size_t i = 0;
+    for (; i + 2 * S::kLanes <= whole; i += 2 * S::kLanes) {
+        most = S::most(most, S::load(scores + i));
+        other = S::most(other, S::load(scores + i + S::kLanes));
+    }
+    if (i < whole) most = S::most(most, S::load(scores + i));
+    const float largest = folded<S>(S::most(most, other),
+                                    [](float a, float b) { return a > b ? a : b; });
+    const typename S::Float below = S::all(-largest);
+    typename S::Float sum = power_of<S>(S::plus(S::load(last), below));
+    S::store(last, sum);
+    for (i = 0; i < whole; i += S::kLanes) {
+        const typename S::Float power = power_of<S>(S::plus(S::load(scores + i), below));
+        S::store(scores + i, power);
+        sum = S::plus(sum, power);
+    }
+    const float inverse = 1.0F / folded<S>(sum, [](float a, float b) { return a + b; });
+    for (i = 0; i < whole; ++i) scores[i] *= inverse;
+    for (; i < count; ++i) scores[i] = last[i - whole] * inverse;
 }
 
 template <class S>
@@ -210,7 +316,7 @@ LmKernels kernels_of(const char* name) {
             silu_times,
             gelu_times,
             cap_in_place,
-            softmax_in_place,
+            softmax<S>,
             log_sum_exp,
             score<S>,
             mix<S>,

@@ -8,7 +8,7 @@ struct Registers256 {
     using Int = __m256i;
     using Codes = __m256i;
     using Float = __m256;
-    static constexpr std::size_t kLanes = 8, kTokens = 4, kWide = 32;
+    static constexpr std::size_t kLanes = 8, kTokens = 4, kScores = 12, kWide = 32, kRows = 3;
 
     EP_TARGET static inline __m256i loaded(const void* from) {
         return _mm256_loadu_si256(static_cast<const __m256i*>(from));
@@ -33,6 +33,14 @@ struct Registers256 {
     EP_TARGET static inline Float plus(Float a, Float b) { return _mm256_add_ps(a, b); }
     EP_TARGET static inline Float fused(Float a, Float b, Float c) {
         return _mm256_fmadd_ps(a, b, c);
+    }
+    // The second where one is not a number.
+    EP_TARGET static inline Float most(Float a, Float b) { return _mm256_max_ps(a, b); }
+    // Two to the number that adding 1.5 * 2^23 left in the last bits.
+    EP_TARGET static inline Float power_of_two(Float shifted) {
+        const __m256i number =
+            _mm256_add_epi32(_mm256_castps_si256(shifted), _mm256_set1_epi32(127));
+        return _mm256_castsi256_ps(_mm256_slli_epi32(number, 23));
     }
     EP_TARGET static inline Float load(const float* from) { return _mm256_loadu_ps(from); }
     EP_TARGET static inline void store(float* to, Float x) { _mm256_storeu_ps(to, x); }

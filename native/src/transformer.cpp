@@ -1,6 +1,7 @@
 #include "edgepersona/transformer.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <string>
 #include <utility>
@@ -13,6 +14,7 @@ namespace {
 constexpr std::size_t kGroup = PackedMatrix::kGroup;
 constexpr std::size_t kTokens = 256;      // read at a time: what lies between two products stays near
 constexpr std::size_t kNear = 32 << 10;   // bytes of weights that serve many tokens while so near
+constexpr std::size_t kShares = 4;        // that attention is cut into for each thread, where it can
 constexpr std::size_t kMost = 1 << 20;    // heads, or values in one: their products do not overflow
 constexpr std::size_t kWidest = kMost * kMost;  // any other size
 constexpr std::size_t kLongestBlock = 1 << 16;  // its sum of 8-bit products fits 32 bits
@@ -102,7 +104,7 @@ void each_matrix(const TransformerModel& model, F f) {
 struct Transformer::Scratch {
     std::size_t thread;
     Rounded rounded;  // of one token
-    std::vector<float> normed, up, query, key, scores;
+    std::vector<float> normed, up, query, key, scores, mixed;
     std::vector<std::uint16_t> halves;
 };
 
@@ -140,18 +142,23 @@ struct Transformer::Call {
     float* logits;
 };
 
+// Queries of tokens one after the other, and of heads that read the keys of head `shared`.
+struct Transformer::AttendedPart {
+    std::size_t first, tokens, shared, head, heads;
+};
+
 Transformer::Transformer(TransformerModel model, std::size_t threads)
     : model_(std::move(model)), kernels_(lm_kernels()), team_(std::max<std::size_t>(threads, 1)) {
     check_model(model_);
     const TransformerModel& m = model_;
     room_ = std::make_unique<Room>(m);
-    const std::size_t group = std::min(m.heads / m.kv_heads, kQueries);
     for (std::size_t i = 0; i < team_.size(); ++i) {
         auto own = std::make_unique<Scratch>();
         own->thread = i;
         own->rounded.fit(1, room_->width, room_->blocks);
         own->normed.resize(std::max(m.hidden, m.head_dim));
-        own->query.resize(group * m.head_dim);
+        own->query.resize(kQueries * m.head_dim);
+        own->mixed.resize(kQueries * m.head_dim);
         own->key.resize(m.head_dim);
         own->halves.resize(m.head_dim);
         scratch_.push_back(std::move(own));
@@ -180,9 +187,10 @@ void Transformer::read(KvCache& cache, const float* embeddings, std::size_t coun
     check(cache, count, position, wanted);
     const std::lock_guard<std::mutex> lock(mutex_);
     room_->fit(model_, std::min(count, kTokens));
-    const std::size_t group = std::min(model_.heads / model_.kv_heads, kQueries);
+    // A single token's heads go one by one.
+    const std::size_t queries = count == 1 ? 1 : kQueries;
     for (auto& own : scratch_) {
-        own->scores.resize(group * ((position + count) / KvCache::kBlock + 1) * KvCache::kBlock);
+        own->scores.resize(queries * ((position + count) / KvCache::kBlock + 1) * KvCache::kBlock);
         own->up.resize(std::min(count, kTokens) * kNear / 16);
     }
     for (std::size_t from = 0; from < count; from += kTokens) {
@@ -337,45 +345,68 @@ void Transformer::rotate(Scratch& own, std::size_t index, const Call& call) {
     }
 }
 
-// Shared out by query heads where there is one token, else by tokens and the heads of the cache:
-// queries that read the same keys do so together.
+// Queries that read the same keys do so together: the heads that share one of the cache, of as many
+// tokens as leave each thread some. A single token is shared out by its heads.
 void Transformer::attend(Scratch& own, std::size_t index, const Call& call, std::size_t first) {
+    const std::size_t group = model_.heads / model_.kv_heads, tokens = call.count - first;
+    const std::size_t heads = tokens == 1 ? 1 : std::min(group, kQueries);
+    const std::size_t parts = (group + heads - 1) / heads, a_token = model_.kv_heads * parts;
+    const std::size_t share = tokens * a_token / (kShares * team_.size());
+    const std::size_t together = std::min(std::max<std::size_t>(share, 1), kQueries / heads);
+    const std::size_t items = (tokens + together - 1) / together * a_token;
+    for (Taken item; (item = team_.take(own.thread, items, 1)).count != 0;) {
+        const std::size_t t = item.first / a_token * together, part = item.first % a_token;
+        const std::size_t shared = part / parts, skipped = part % parts * heads;
+        attend_part(own, index, call, {first + t, std::min(together, tokens - t), shared,
+                                       shared * group + skipped, std::min(heads, group - skipped)});
+    }
+}
+
+namespace {
+
+// The first position that the token at `position` sees.
+std::size_t seen_from(const TransformerLayer& layer, std::size_t position) {
+    const bool cut = layer.window != 0 && layer.window <= position;
+    return cut ? position + 1 - layer.window : 0;
+}
+
+}  // namespace
+
+void Transformer::attend_part(Scratch& own, std::size_t index, const Call& call,
+                              const AttendedPart& part) {
+    constexpr std::size_t kBlock = KvCache::kBlock;
     const TransformerLayer& layer = model_.layers[index];
-    const std::size_t dim = model_.head_dim, heads = model_.heads;
-    const std::size_t group = heads / model_.kv_heads, tokens = call.count - first;
-    const std::size_t together = tokens == 1 ? 1 : std::min(group, kQueries);
-    const std::size_t parts = model_.kv_heads * ((group + together - 1) / together);
-    const std::size_t parts_a_head = parts / model_.kv_heads;
-    for (Taken item; (item = team_.take(own.thread, tokens * parts, 1)).count != 0;) {
-        const std::size_t t = first + item.first / parts, part = item.first % parts;
-        const std::size_t shared = part / parts_a_head, skipped = part % parts_a_head * together;
-        const std::size_t head = shared * group + skipped;
-        const std::size_t count = std::min(together, group - skipped);
-        const std::size_t position = call.position + t;
-        for (std::size_t q = 0; q < count; ++q) {
-            float* query = &own.query[q * dim];
-            take_head(kernels_, &room_->qkv[t * layer.qkv.rows], layer.qkv_bias, (head + q) * dim,
-                      dim, layer.query_norm, model_.norm_eps, query);
-            turn(query, model_.ropes[layer.rope], position);
-            for (std::size_t i = 0; i < dim; ++i) query[i] *= model_.attention_scale;
+    const std::size_t dim = model_.head_dim, queries = part.tokens * part.heads;
+    for (std::size_t q = 0; q < queries; ++q) {
+        const std::size_t t = part.first + q / part.heads, head = part.head + q % part.heads;
+        float* const query = own.normed.data();
+        take_head(kernels_, &room_->qkv[t * layer.qkv.rows], layer.qkv_bias, head * dim, dim,
+                  layer.query_norm, model_.norm_eps, query);
+        turn(query, model_.ropes[layer.rope], call.position + t);
+        for (std::size_t i = 0; i < dim; ++i) {
+            own.query[i * queries + q] = query[i] * model_.attention_scale;
         }
-        const bool cut = layer.window != 0 && layer.window <= position;
-        const std::size_t from = cut ? position + 1 - layer.window : 0, seen = position + 1 - from;
-        const std::size_t block = from / KvCache::kBlock;
-        const std::size_t blocks = position / KvCache::kBlock - block + 1;
-        const std::size_t stride = blocks * KvCache::kBlock;
-        float* scores = own.scores.data();
-        kernels_.score(own.query.data(), count,
-                       call.cache.keys(index, shared) + block * KvCache::kBlock * dim, blocks, dim,
-                       scores, stride);
-        scores += from - block * KvCache::kBlock;
-        for (std::size_t q = 0; q < count; ++q) {
-            float* row = scores + q * stride;
-            if (model_.attention_cap != 0.0F) kernels_.cap(row, seen, model_.attention_cap);
-            kernels_.softmax(row, seen);
-        }
-        kernels_.mix(scores, stride, count, call.cache.values(index, shared) + from * dim, seen,
-                     dim, &room_->attended[t * heads * dim + head * dim]);
+    }
+    const std::size_t position = call.position + part.first, end = position + part.tokens;
+    const std::size_t block = seen_from(layer, position) / kBlock, start = block * kBlock;
+    const std::size_t blocks = (end - 1) / kBlock - block + 1, stride = blocks * kBlock;
+    float* const scores = own.scores.data();
+    kernels_.score(own.query.data(), queries, call.cache.keys(index, part.shared) + start * dim,
+                   blocks, dim, scores, stride);
+    std::array<SeenPositions, kQueries> seen;
+    for (std::size_t q = 0; q < queries; ++q) {
+        const std::size_t at = position + q / part.heads;
+        seen[q] = {seen_from(layer, at) - start, at + 1 - start};
+        float* const row = scores + q * stride + seen[q].from;
+        const std::size_t count = seen[q].end - seen[q].from;
+        if (model_.attention_cap != 0.0F) kernels_.cap(row, count, model_.attention_cap);
+        kernels_.softmax(row, count);
+    }
+    kernels_.mix(scores, stride, seen.data(), queries,
+                 call.cache.values(index, part.shared) + start * dim, dim, own.mixed.data());
+    for (std::size_t t = 0; t < part.tokens; ++t) {
+        std::copy_n(&own.mixed[t * part.heads * dim], part.heads * dim,
+                    &room_->attended[((part.first + t) * model_.heads + part.head) * dim]);
     }
 }
 

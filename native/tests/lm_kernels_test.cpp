@@ -220,7 +220,8 @@ TEST(every_half_is_widened_to_its_value) {
         // Mixed with a weight of one, and as keys of a query of one.
         const float one = 1.0F, query[16] = {1.0F};
         std::vector<float> mixed(kAll), scores(kAll);
-        set->mix(&one, 1, 1, all.data(), 1, kAll, mixed.data());
+        const SeenPositions first{0, 1};
+        set->mix(&one, 1, &first, 1, all.data(), kAll, mixed.data());
         for (std::size_t i = 0; i < kAll; i += 16) {
             std::vector<std::uint16_t> keys(16 * 16);
             std::copy_n(all.begin() + static_cast<std::ptrdiff_t>(i), 16, keys.begin());

@@ -334,8 +334,11 @@ TEST(scores_are_the_queries_products_with_each_key) {
                 const std::size_t positions = 16 * blocks, stride = positions + 2;
                 std::vector<float> alone;
                 for (std::size_t count = 1; count <= kQueries; ++count) {
-                    std::vector<float> scores(count * stride, 42.0F);
-                    set->score(queries.data(), count, keys.data(), blocks, dim, scores.data(),
+                    std::vector<float> scores(count * stride, 42.0F), some(dim * count);
+                    for (std::size_t i = 0; i < some.size(); ++i) {
+                        some[i] = queries[i % count * dim + i / count];
+                    }
+                    set->score(some.data(), count, keys.data(), blocks, dim, scores.data(),
                                stride);
                     for (std::size_t i = 0; i < scores.size(); ++i) {
                         const std::size_t q = i / stride, j = i % stride;
@@ -355,6 +358,38 @@ TEST(scores_are_the_queries_products_with_each_key) {
     }
 }
 
+namespace {
+
+// For as many queries as there can be: all positions, and parts that may have nothing in common.
+std::vector<SeenPositions> spans_within(std::size_t positions) {
+    std::vector<SeenPositions> spans(kQueries, {0, positions});
+    for (std::size_t q = 1; q < kQueries && positions != 0; ++q) {
+        spans[q].from = 5 * q % positions;
+        spans[q].end = std::min(positions, spans[q].from + 1 + 7 * q % 20);
+    }
+    return spans;
+}
+
+}  // namespace
+
+TEST(a_value_that_is_not_a_number_spoils_the_sums_that_see_it_alone) {
+    for (const LmKernels* set : usable_lm_kernels()) {
+        const auto scores = normal(kQueries * 40, 8);
+        const auto seen = spans_within(37);
+        for (const std::size_t at : {0, 5, 11, 36}) {
+            auto values = halves_of(normal(37 * 64, 9));
+            values[at * 64 + 21] = 0x7e00;
+            std::vector<float> out(kQueries * 64);
+            set->mix(scores.data(), 40, seen.data(), kQueries, values.data(), 64, out.data());
+            for (std::size_t i = 0; i < out.size(); ++i) {
+                const SeenPositions& span = seen[i / 64];
+                const bool sees = at >= span.from && at < span.end;
+                CHECK(std::isnan(out[i]) == (sees && i % 64 == 21));
+            }
+        }
+    }
+}
+
 TEST(mix_is_the_weighted_sum_of_values) {
     for (const LmKernels* set : usable_lm_kernels()) {
         for (const std::size_t dim : kDims) {
@@ -362,14 +397,15 @@ TEST(mix_is_the_weighted_sum_of_values) {
                 const std::size_t stride = positions + 3;
                 const auto scores = normal(kQueries * stride, 8);
                 const auto values = halves_of(normal(positions * dim, 9));
+                const auto seen = spans_within(positions);
                 std::vector<float> alone;
                 for (std::size_t count = 1; count <= kQueries; ++count) {
                     std::vector<float> out(count * dim, 42.0F);
-                    set->mix(scores.data(), stride, count, values.data(), positions, dim,
+                    set->mix(scores.data(), stride, seen.data(), count, values.data(), dim,
                              out.data());
                     for (std::size_t i = 0; i < out.size(); ++i) {
                         double expected = 0;
-                        for (std::size_t j = 0; j < positions; ++j) {
+                        for (std::size_t j = seen[i / dim].from; j < seen[i / dim].end; ++j) {
                             expected += static_cast<double>(scores[i / dim * stride + j]) *
                                         value_of_half(values[j * dim + i % dim]);
                         }

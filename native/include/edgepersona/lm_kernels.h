@@ -27,6 +27,11 @@ struct RoundedTokens {
     }
 };
 
+// From `from` up to `end`, at least one.
+struct SeenPositions {
+    std::size_t from, end;
+};
+
 struct LmKernels {
     const char* name;
     // Rounds the `count` values of a token, the last block padded with zeros.
@@ -49,18 +54,18 @@ struct LmKernels {
     // log(sum(exp(x))); NaN where x holds one, infinity where it does, -infinity of nothing else.
     float (*log_sum_exp)(const float* x, std::size_t count);
     // scores[q * stride + j] = query q . key j, for `blocks` blocks of 16 keys, each float16
-    // (dim, 16), and up to kQueries queries (queries, dim).
+    // (dim, 16), and `count` queries, (dim, queries).
     void (*score)(const float* queries, std::size_t count, const std::uint16_t* keys,
                   std::size_t blocks, std::size_t dim, float* scores, std::size_t stride);
-    // out[q * dim ...] = the sum of scores[q * stride + j] * value j, for j < positions; values are
-    // float16 (positions, dim), dim a multiple of 16, and queries up to kQueries.
-    void (*mix)(const float* scores, std::size_t stride, std::size_t count,
-                const std::uint16_t* values, std::size_t positions, std::size_t dim, float* out);
+    // out[q * dim ...] = the sum of scores[q * stride + j] * value j, for j in the span of query q;
+    // values are float16 (positions, dim), dim a multiple of 16. No other value is looked at.
+    void (*mix)(const float* scores, std::size_t stride, const SeenPositions* seen,
+                std::size_t count, const std::uint16_t* values, std::size_t dim, float* out);
     // to = float16 of x.
     void (*to_halves)(const float* x, std::size_t count, std::uint16_t* to);
 };
 
-constexpr std::size_t kQueries = 4;  // that read the same keys and values at once
+constexpr std::size_t kQueries = 12;  // that are best given keys and values to read together
 
 // The set in use: the best this processor has, or the one EDGEPERSONA_SIMD names if it has that.
 const LmKernels& lm_kernels();

@@ -78,6 +78,7 @@ class Transformer {
     struct Scratch;  // one thread's own
     struct Room;     // of all: written in disjoint parts
     struct Call;
+    struct AttendedPart;
 
     void check(const KvCache& cache, std::size_t count, std::size_t position,
                std::size_t wanted) const;
@@ -91,6 +92,7 @@ class Transformer {
               const float* norm, std::size_t first);
     void rotate(Scratch& own, std::size_t layer, const Call& call);
     void attend(Scratch& own, std::size_t layer, const Call& call, std::size_t first);
+    void attend_part(Scratch& own, std::size_t layer, const Call& call, const AttendedPart& part);
     void multiply_gated(Scratch& own, const TransformerLayer& layer, const RoundedTokens& x,
                         std::size_t tokens, float* gated);
 
