@@ -57,6 +57,26 @@ class Row:
     problem: str = ""
 
 
+@dataclass(slots=True)
+class EmbedderRow:
+    """The same of the embedder."""
+
+    precision: str
+    provider: str = ""
+    texts_s: float = 0.0
+    cosine: float = 0.0
+    cosine_least: float = 0.0
+    samples: int = 0
+    problem: str = ""
+
+    def __str__(self) -> str:
+        told = (
+            f"embedder {self.precision} on {self.provider}: {self.texts_s:.0f} texts/s, cosine to "
+            f"torch {self.cosine:.5f}, least {self.cosine_least:.5f}, n = {self.samples}"
+        )
+        return f"{told}\nPROBLEM embedder: {self.problem}" if self.problem else told
+
+
 def main(arguments: Sequence[str]) -> int:
     """Check what is asked for; return the exit status."""
     args = _parsed(arguments)
@@ -69,9 +89,9 @@ def main(arguments: Sequence[str]) -> int:
             print(f"gpu-check: nothing was checked: {error}", file=sys.stderr)
             return 1
         print(f"gpu-check: {error}; only what runs on the CPU is checked")
-        machine, bandwidth = processor(), 0.0
+        machine, bandwidth, on_gpu = processor(), 0.0, False
     else:
-        bandwidth = _bandwidth()
+        bandwidth, on_gpu = _bandwidth(), True
         machine = (
             f"{gpu.name}, compute capability {gpu.capability[0]}.{gpu.capability[1]}, "
             f"driver for CUDA {gpu.driver}, memory {bandwidth / 1e9:.0f} GB/s in a copy, "
@@ -80,14 +100,21 @@ def main(arguments: Sequence[str]) -> int:
     try:
         bundle = _bundle(args)
         rows = [_check(bundle, variant, bandwidth, args) for variant in _wanted(bundle, args)]
+        embedder = _check_embedder(bundle, args, on_gpu=on_gpu)
     except EdgePersonaError as error:
         print(f"gpu-check: {error}", file=sys.stderr)
         return 1
     print(table(rows, f"{machine}; {_versions()}"))
+    print(embedder)
     OUT.mkdir(parents=True, exist_ok=True)
-    found = {"machine": machine, "versions": _versions(), "rows": [asdict(row) for row in rows]}
+    found = {
+        "machine": machine,
+        "versions": _versions(),
+        "rows": [asdict(row) for row in rows],
+        "embedder": asdict(embedder),
+    }
     (OUT / "gpu-check.json").write_text(json.dumps(found, indent=1) + "\n", "utf-8")
-    return int(any(row.problem for row in rows))
+    return int(any(row.problem for row in (*rows, embedder)))
 
 
 def table(rows: Sequence[Row], machine: str) -> str:
@@ -266,6 +293,33 @@ class _Reference:
                 logits = self._model(torch.tensor([ids])).logits[0].float()
             self._said[tuple(ids)] = torch.log_softmax(logits, dim=-1).numpy()
         return self._said[tuple(ids)]
+
+
+def _check_embedder(bundle: Bundle, args: argparse.Namespace, *, on_gpu: bool) -> EmbedderRow:
+    from edgepersona.embedder import Embedder
+    from edgepersona_export import verify
+    from edgepersona_export.embedder import reference_embeddings
+    from edgepersona_export.presets import locate, resolve
+
+    row = EmbedderRow(bundle.embedder.precision)
+    embedder = Embedder(bundle)
+    row.provider = embedder.provider
+    if on_gpu and embedder.left_out:
+        row.problem = " ".join(embedder.left_out.split())
+    prose = verify.sample_texts()[: args.windows]
+    texts = [text[:length] for length in (20, 80, 300, 1000) for text in prose]
+    vectors = embedder.encode(texts)
+    many = texts * 10
+    started = time.perf_counter()
+    embedder.encode(many)
+    row.texts_s = len(many) / (time.perf_counter() - started)
+    source = locate(str(args.embedder or resolve(args.preset).embedder))
+    cosine = (vectors * reference_embeddings(source, texts)).sum(axis=1)
+    row.cosine, row.cosine_least = float(cosine.mean()), float(cosine.min())
+    row.samples = len(texts)
+    if row.cosine < verify.COSINE_BOUND[row.precision] and not row.problem:
+        row.problem = f"differs too much from torch: mean cosine {row.cosine:.4f}"
+    return row
 
 
 def _token_bytes(bundle: Bundle, variant: Variant) -> int:

@@ -71,8 +71,7 @@ def measure(
 
 
 def _bounds(variant: Variant, keeps_blocks: bool) -> str:
-    is_kept = keeps_blocks and variant.engine == "native" and variant.precision == "int4"
-    return verify.KEPT if is_kept else variant.precision
+    return verify.KEPT if keeps_blocks and variant.precision == "int4" else variant.precision
 
 
 def _open(bundle: Bundle, variant: Variant) -> tuple[Decoder, str]:

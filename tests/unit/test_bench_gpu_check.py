@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from bench import gpu_check
-from bench.gpu_check import Row
+from bench.gpu_check import EmbedderRow, Row
 from edgepersona import gpu
 from edgepersona.errors import EdgePersonaError
 
@@ -41,10 +41,22 @@ def test_a_dry_run_checks_the_cpus_variants_alone(without_gpu, monkeypatch, tmp_
     monkeypatch.setattr(
         gpu_check, "_check", lambda b, v, *rest: Row(f"{v.target}-{v.precision}", "native")
     )
+    embedder = EmbedderRow("fp16", "CPUExecutionProvider", 90.0, 0.99999, 0.9999, 8)
+    monkeypatch.setattr(gpu_check, "_check_embedder", lambda *args, **options: embedder)
     assert gpu_check.main(["--dry-run"]) == 0
     assert "cuda" not in capsys.readouterr().out.replace("no NVIDIA", "")
-    (row,) = json.loads((tmp_path / "gpu-check.json").read_text())["rows"]
-    assert row["variant"] == "cpu-int8"
+    found = json.loads((tmp_path / "gpu-check.json").read_text())
+    assert [row["variant"] for row in found["rows"]] == ["cpu-int8"]
+    assert found["embedder"]["provider"] == "CPUExecutionProvider"
+
+
+def test_an_embedder_that_fell_back_is_a_problem():
+    row = EmbedderRow("fp16", "CPUExecutionProvider", 90.0, 0.99999, 0.9999, 8, "cuda-fp16: why")
+    assert str(row).splitlines() == [
+        "embedder fp16 on CPUExecutionProvider: 90 texts/s, cosine to torch 0.99999, "
+        "least 0.99990, n = 8",
+        "PROBLEM embedder: cuda-fp16: why",
+    ]
 
 
 def test_a_variant_that_does_not_run_is_a_row_with_its_reason(monkeypatch):
