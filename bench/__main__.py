@@ -16,6 +16,7 @@ from bench import (
     memory,
     native_works,
     opening,
+    personas,
     search,
 )
 from bench.options import Options
@@ -27,6 +28,7 @@ GENERATION: dict[str, Run] = {
     **dict.fromkeys(embedding.WORKS, embedding.run),
     **dict.fromkeys(asking.WORKS, asking.run),
     **dict.fromkeys(answering.WORKS, answering.run),
+    **dict.fromkeys(personas.WORKS, personas.run),
     **dict.fromkeys(frontier.WORKS, frontier.run),
 }
 INDEX: dict[str, Run] = {

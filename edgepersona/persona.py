@@ -11,7 +11,7 @@ import numpy as np
 from edgepersona._native import Persona as Rows
 from edgepersona._native import PersonaCache
 from edgepersona.errors import ProfileError
-from edgepersona.personahead import Persona
+from edgepersona.personahead import Persona, times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -201,7 +201,7 @@ class HistoryPersona:
         best = self._newest[: head.shape.records]
         if vector is not None and best:
             slots = np.array([self._slots[row] for row in self._newest])
-            order = np.argsort(-(self._keys[slots] @ vector), kind="stable")
+            order = np.argsort(-times(self._keys[slots], vector[None])[:, 0], kind="stable")
             best = [self._newest[i] for i in order[: head.shape.records]]
         records = self._store.by_row(best)
         shown = [row for row in reversed(best) if row in records]
