@@ -25,6 +25,7 @@ _ALIGNMENT = 64
 _MAX_INDEX_BYTES = 1 << 20
 _MAX_COUNT = 256
 """Tasks, tokens, records: with more of any a prompt would be nothing but the head."""
+_MAX_WIDTH = 1 << 16
 _LARGEST = 1e4
 """Of any weight. Embeddings and trained weights are below a hundred."""
 _DTYPES: dict[str, np.dtype[Any]] = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
@@ -47,7 +48,9 @@ class HeadShape:
     pooled: int
     reads: str
     records: int
+    lead: int
     words: int
+    inner: int
     adapted: bool
 
 
@@ -142,20 +145,20 @@ def array_shapes(shape: HeadShape) -> dict[str, tuple[int, ...]]:
         if shape.adapted:
             shapes["adapter"] = (shape.ndim, shape.ndim)
         shapes |= {
-            "pool_inner": (hidden, hidden if by_word else shape.ndim),
-            "pool_bias": (hidden,),
-            "pool_outer": (hidden if by_word else shape.pooled * hidden, hidden),
+            "pool_inner": (shape.inner, hidden if by_word else shape.ndim),
+            "pool_bias": (shape.inner,),
+            "pool_outer": (hidden if by_word else shape.pooled * hidden, shape.inner),
             "pool_gain": (shape.pooled,),
             "pool_offset": (shape.pooled, hidden),
         }
     if shape.records:
         shapes |= {
-            "title_inner": (hidden, hidden),
-            "title_bias": (hidden,),
-            "title_outer": (hidden, hidden),
+            "title_inner": (shape.inner, hidden),
+            "title_bias": (shape.inner,),
+            "title_outer": (hidden, shape.inner),
             "title_gain": (shape.words,),
             "title_offset": (shape.words, hidden),
-            "separator": (hidden,),
+            "lead": (tasks, shape.lead, hidden),
         }
     return shapes
 
@@ -182,14 +185,18 @@ def _check_shape(index: _Index, where: str) -> None:
         raise _wrong(where, f"reads {shape.reads!r:.40}, expected one of {', '.join(READS)}")
     if not shape.tasks or len(set(shape.tasks)) != len(shape.tasks) or "" in shape.tasks:
         raise _wrong(where, "tasks: expected one or more names, each once")
-    counts = {name: getattr(shape, name) for name in ("before", "after", "pooled", "records")}
+    counts = {
+        name: getattr(shape, name) for name in ("before", "after", "pooled", "records", "lead")
+    }
     counts |= {"tasks": len(shape.tasks), "words": shape.words}
     for name, count in counts.items():
         if count > _MAX_COUNT:
             raise _wrong(where, f"{name} {count}, expected at most {_MAX_COUNT}")
     if not shape.words or (shape.reads == "words" and shape.pooled > shape.words):
         raise _wrong(where, f"words {shape.words}, expected 1 or more, and no fewer than pooled")
-    most = shape.before + shape.pooled + shape.records * (shape.words + 1) + shape.after
+    if not 1 <= shape.inner <= _MAX_WIDTH:
+        raise _wrong(where, f"inner {shape.inner}, expected 1 to {_MAX_WIDTH:,}")
+    most = shape.before + shape.pooled + shape.records * (shape.words + shape.lead) + shape.after
     if not 1 <= most <= 4 * _MAX_COUNT:
         raise _wrong(where, f"{most} soft tokens, expected 1 to {4 * _MAX_COUNT}")
     if not 0 < index.scale <= _LARGEST:

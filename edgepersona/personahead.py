@@ -113,8 +113,8 @@ class PersonaHead:
             start = 0
             for title in cut:
                 end = start + len(title)
+                parts += [arrays["lead"][number]]
                 parts += [rows[start:end] + arrays["title_offset"][: len(title)]]
-                parts += [arrays["separator"][None]]
                 start = end
         parts.append(arrays["after"][number])
         return self._checked(np.concatenate(parts))

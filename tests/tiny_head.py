@@ -22,8 +22,9 @@ def make(seed: int = 0, **sizes: Any):
     table = torch.randn(VOCAB, HIDDEN) * 0.3 + torch.randn(HIDDEN) * 0.2
     options: dict[str, Any] = {"before": 2, "after": 3, "pooled": 2, "records": 2, "words": 4}
     shape = replace(Shape(NDIM, HIDDEN, ("title", "rating")), **{**options, **sizes})
-    words = (torch.randn(2, shape.before, HIDDEN), torch.randn(2, shape.after, HIDDEN))
-    head = PersonaHead(shape, calibrate(table), first_words=words, separator=torch.randn(HIDDEN))
+    counts = (shape.before, shape.after, shape.lead)
+    words = tuple(torch.randn(2, count, HIDDEN) for count in counts)
+    head = PersonaHead(shape, calibrate(table), first_words=words)
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)
@@ -97,11 +98,11 @@ def soft_tokens(
                     values[i] = _project(arrays, "pool", read, direct=False)
             parts.append(np.einsum("i,ijh->jh", weights, values) + arrays["pool_offset"])
         for i in np.argsort(-weights, kind="stable")[: shape["records"]][::-1]:
+            parts.append(arrays["lead"][number])
             for j, token in enumerate(titles[i][: shape["words"]]):
                 word = table[token] - arrays["centre"]
                 made = _project(arrays, "title", word, direct=True)[j] + arrays["title_offset"][j]
                 parts.append(made[None])
-            parts.append(arrays["separator"][None])
     return np.concatenate([*parts, arrays["after"][number]])
 
 

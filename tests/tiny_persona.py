@@ -24,7 +24,9 @@ SIZES: dict[str, Any] = {
     "pooled": 2,
     "reads": "words",
     "records": 2,
+    "lead": 3,
     "words": 4,
+    "inner": 3,
     "adapted": True,
 }
 KINDS: list[dict[str, Any]] = [
@@ -127,11 +129,11 @@ def soft_tokens(
                 token += weight * full["pool_gain"][j] * (word + _bent(full, "pool", word))
         parts.append(token[None])
     for i in np.argsort(-weights, kind="stable")[: shape.records][::-1]:
+        parts.append(full["lead"][number])
         for j, at in enumerate(titles[i][: shape.words]):
             word = table[at] - full["centre"]
             made = full["title_gain"][j] * (word + _bent(full, "title", word))
             parts.append((made + full["title_offset"][j])[None])
-        parts.append(full["separator"][None])
     return np.concatenate([*parts, full["after"][number]])
 
 

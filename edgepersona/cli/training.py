@@ -68,9 +68,18 @@ def register(commands: Commands) -> None:
         default=0.0,
         help="weight of the own-against-other term, which doubles the time (default: 0)",
     )
-    parser.add_argument("--persona-tokens", type=int, default=4, help="pooled ones (default: 4)")
+    parser.add_argument("--persona-tokens", type=int, default=2, help="pooled ones (default: 2)")
     parser.add_argument(
         "--records", type=int, default=4, help="whose titles are read word by word (default: 4)"
+    )
+    parser.add_argument(
+        "--shown",
+        type=float,
+        default=0.25,
+        help="share of batches whose prompts show records in words too (default: 0.25)",
+    )
+    parser.add_argument(
+        "--text-tokens", type=positive, default=160, help="read of a text (default: 160)"
     )
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument(
@@ -135,6 +144,7 @@ def _train(args: argparse.Namespace, tasks: list[str]) -> Outcome:
 
 
 def _options(args: argparse.Namespace, tasks: list[str]) -> Options:
+    from edgepersona_export.train.batches import Drawing
     from edgepersona_export.train.frozen import fastest_dtype
     from edgepersona_export.train.options import Options
 
@@ -145,6 +155,8 @@ def _options(args: argparse.Namespace, tasks: list[str]) -> Options:
         lr=args.lr,
         contrast=args.contrast,
         seed=args.seed,
+        text_tokens=args.text_tokens,
+        drawing=Drawing(shown=args.shown),
         shape={"pooled": args.persona_tokens, "records": args.records},
         dtype=fastest_dtype() if args.dtype == "auto" else args.dtype,
     )

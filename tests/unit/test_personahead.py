@@ -122,12 +122,11 @@ def test_torch_makes_the_same_of_the_same_head(sizes: dict, tmp_path: Path) -> N
 
     shape, _ = make(**sizes)
     torch.manual_seed(3)
-    words = (torch.randn(2, shape.before, 2), torch.randn(2, shape.after, 2))
+    words = tuple(torch.randn(2, n, 2) for n in (shape.before, shape.after, shape.lead))
     theirs = model.PersonaHead(
         model.Shape(**{name: getattr(shape, name) for name in tiny_persona.SIZES}),
         model.calibrate(torch.tensor(TABLE)),
         first_words=words,
-        separator=torch.randn(2),
     )
     with torch.no_grad():
         for parameter in theirs.parameters():

@@ -32,6 +32,7 @@ KINDS = [
     {"records": 0},
     {"adapted": False},
     {"records": 9},
+    {"inner": 5},
 ]
 
 
@@ -88,7 +89,7 @@ def test_the_nearest_record_stands_last() -> None:
     nearest = int((batch.items[0] @ batch.queries[0]).argmax())
     soft, mask = head(batch, torch.tensor([0]), lambda ids: table[ids])
     count = int(batch.is_word[0, nearest].sum())
-    shown = soft[0][mask[0]][-(3 + 1 + count) : -(3 + 1)]
+    shown = soft[0][mask[0]][-(3 + count) : -3]
     words = table[batch.words[0, nearest, :count]] - head.get_buffer("centre")
     slots = torch.zeros(4, HIDDEN)
     slots[:count] = words
@@ -101,10 +102,10 @@ def test_untrained_projectors_put_things_among_the_words() -> None:
     torch.manual_seed(3)
     calibration = calibrate(torch.randn(500, 64) + 2)
     words = torch.randn(40, 4, 64)
-    direct = Projector(4, 64, calibration, direct=True)
+    direct = Projector(4, 64, 48, calibration, direct=True)
     assert torch.allclose(direct.place(direct(words)), words + calibration.centre, atol=1e-5)
     unit = torch.nn.functional.normalize(torch.randn(40, 32), dim=-1)
-    far = Projector(4, 32, calibration, direct=False)(unit).norm(dim=-1).mean()
+    far = Projector(4, 32, 48, calibration, direct=False)(unit).norm(dim=-1).mean()
     assert 0.3 < float(far) / calibration.spread < 3
 
 
@@ -119,9 +120,9 @@ def test_sizes_that_make_no_head_are_refused(sizes: dict) -> None:
 
 
 def test_an_instruction_begins_as_words_of_any_length() -> None:
-    assert words_of([1, 2, 3], 2) == [1, 2]
-    assert words_of([1, 2], 5) == [1, 2, 1, 2, 1]
-    assert words_of([], 2) == [0, 0]
+    assert words_of([1, 2, 3], 2) == [2, 3]
+    assert words_of([1, 2], 5) == [1, 1, 1, 1, 2]
+    assert words_of([1, 2], 0) == []
 
 
 def test_a_bundle_that_does_not_say_its_models_gets_no_head() -> None:
@@ -132,7 +133,7 @@ def test_a_bundle_that_does_not_say_its_models_gets_no_head() -> None:
 def test_a_head_that_diverged_is_not_written(tmp_path: Path) -> None:
     head, _ = tiny_head.make()
     with torch.no_grad():
-        head.before[0, 0, 0] = float("nan")
+        head._before[0, 0, 0] = float("nan")
     with pytest.raises(ExportError, match="before of the head is not finite"):
         write_head(head, BUNDLE, tmp_path, recipe={})
     assert not list(tmp_path.iterdir())

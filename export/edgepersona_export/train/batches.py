@@ -32,6 +32,8 @@ class Drawing:
 
     dropped: float = 0.5
     """Of half of the samples, a random part of the history up to this is left out (PPlug, §4)."""
+    cold: float = 0.1
+    """So many samples have no history at all, for people who are new."""
     shown: float = 0.25
     """In so many batches the nearest records stand in the prompt already, in words."""
     shown_records: int = 3
@@ -120,7 +122,9 @@ class Collator:
             ),
             own=self.history(samples, earlier),
             other=self.history(samples, others),
-            has_other=torch.tensor([j is not None for j in chosen]),
+            has_other=torch.tensor(
+                [j is not None and bool(earlier[i]) for i, j in enumerate(chosen)]
+            ),
         )
 
     def history(self, samples: Sequence[Sample], earlier: Sequence[Sequence[int]]) -> History:
@@ -145,6 +149,8 @@ class Collator:
         return len(self._corpus.records[sample.record].text)
 
     def _drop(self, earlier: tuple[int, ...], rng: Random) -> tuple[int, ...]:
+        if rng.random() < self._drawing.cold:
+            return ()
         share = rng.random() * self._drawing.dropped * (rng.random() < 0.5)
         kept = tuple(row for row in earlier if rng.random() >= share)
         return kept or earlier[-1:]

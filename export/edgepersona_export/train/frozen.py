@@ -48,6 +48,7 @@ class FrozenModel:
         self._model = model.to(device=device, dtype=DTYPES[dtype]).eval().requires_grad_(False)
         self._head = model.get_output_embeddings()
         self._cap: float | None = getattr(model.config, "final_logit_softcapping", None)
+        self._attention = model.config._attn_implementation
         self.device = torch.device(device)
         self.dtype = DTYPES[dtype]
         # Gemma's embeddings are scaled on their way in, Gemma 2's inside the model: a bundle's
@@ -122,6 +123,9 @@ class FrozenModel:
 
     def _run(self, vectors: Tensor, mask: Tensor, cache: Any, *, start: int) -> Tensor:
         positions = (mask.long().cumsum(1) - 1).clamp(min=0)[:, start:]
+        # Going back through fused attention takes a processor longer than all the rest together.
+        slow = vectors.requires_grad and self.device.type == "cpu"
+        self._model.set_attn_implementation("eager" if slow else self._attention)
         hidden: Tensor = self._model.get_decoder()(
             inputs_embeds=vectors / self._inside,
             attention_mask=mask.long(),

@@ -13,7 +13,7 @@ from edgepersona_export.train.batches import Collator
 from edgepersona_export.train.histories import Sample
 from edgepersona_export.train.objective import Objective
 
-_SAMPLES = 256
+_SAMPLES = 128
 """At most so many: this is for the log, ``edgepersona eval`` measures."""
 
 

@@ -40,15 +40,19 @@ class Shape:
     tasks: tuple[str, ...]
     before: int = 7
     """Instruction tokens before the persona."""
-    after: int = 7
+    after: int = 1
     """Instruction tokens after it."""
-    pooled: int = 4
+    pooled: int = 2
     """Persona tokens, each a weighted sum over the whole history; 0: none."""
     reads: str = "words"
     records: int = 4
     """So many of the records with the largest weights show their titles; 0: none."""
+    lead: int = 4
+    """Tokens before each title."""
     words: int = 10
     """Tokens of a title that are read."""
+    inner: int = 128
+    """Width of a projector's hidden layer."""
     adapted: bool = True
     """Whether the question's vector is turned before it is compared with the records'."""
 
@@ -57,7 +61,8 @@ class Shape:
             raise InputError(f"reads {self.reads!r}: expected one of {', '.join(READS)}")
         if not self.tasks or len(set(self.tasks)) != len(self.tasks):
             raise InputError(f"tasks {self.tasks!r}: expected one or more, each once")
-        least = {"before": 0, "after": 0, "pooled": 0, "records": 0, "words": 1}
+        least = dict.fromkeys(("before", "after", "pooled", "records", "lead"), 0)
+        least |= {"words": 1, "inner": 1}
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise InputError(f"{name} {getattr(self, name)}: expected {bound} or more")
@@ -115,11 +120,13 @@ class Projector(nn.Module):
     Otherwise ``x`` is a unit vector that all slots are made from, without the direct path.
     """
 
-    def __init__(self, slots: int, width: int, calibration: Calibration, *, direct: bool) -> None:
+    def __init__(
+        self, slots: int, width: int, inner: int, calibration: Calibration, *, direct: bool
+    ) -> None:
         super().__init__()
         hidden = len(calibration.centre)
-        self.inner = nn.Linear(width, hidden)
-        self.outer = nn.Linear(hidden, hidden if direct else slots * hidden, bias=False)
+        self.inner = nn.Linear(width, inner)
+        self.outer = nn.Linear(inner, hidden if direct else slots * hidden, bias=False)
         if direct:
             nn.init.zeros_(self.outer.weight)
         self.gain = nn.Parameter(torch.ones(slots, 1))
@@ -150,8 +157,8 @@ class Projector(nn.Module):
 class PersonaHead(nn.Module):
     """Everything that is trained.
 
-    ``first_words``: the token embeddings that the instructions begin as, (tasks, before, hidden)
-    and (tasks, after, hidden).
+    ``first_words``: the token embeddings that learnt tokens begin as, each (tasks, n, hidden): the
+    instruction before and after the persona, and what leads to a title.
     """
 
     def __init__(
@@ -159,15 +166,17 @@ class PersonaHead(nn.Module):
         shape: Shape,
         calibration: Calibration,
         *,
-        first_words: tuple[Tensor, Tensor],
-        separator: Tensor,
-        scale: float = 10.0,
+        first_words: tuple[Tensor, Tensor, Tensor],
+        scale: float = 30.0,
     ) -> None:
         super().__init__()
         self.shape = shape
-        before, after = first_words
-        self.before = nn.Parameter(before.float().clone())
-        self.after = nn.Parameter(after.float().clone())
+        before, after, lead = first_words
+        self._before = nn.Parameter(before.float().clone())
+        self._after = nn.Parameter(after.float().clone())
+        # What all tasks learn of what is asked, so that each needs fewer samples of its own.
+        self._before_all = nn.Parameter(torch.zeros_like(self._before[0]))
+        self._after_all = nn.Parameter(torch.zeros_like(self._after[0]))
         self.register_buffer("centre", calibration.centre.clone())
         self.log_scale = nn.Parameter(torch.tensor(scale).log())
         if shape.adapted:
@@ -177,12 +186,29 @@ class PersonaHead(nn.Module):
             self.pool = Projector(
                 shape.pooled,
                 shape.hidden if by_word else shape.ndim,
+                shape.inner,
                 calibration,
                 direct=by_word,
             )
         if shape.records:
-            self.title = Projector(shape.words, shape.hidden, calibration, direct=True)
-            self.separator = nn.Parameter(separator.float().clone())
+            self.title = Projector(shape.words, shape.hidden, shape.inner, calibration, direct=True)
+            self._lead = nn.Parameter(lead.float().clone())
+            self._lead_all = nn.Parameter(torch.zeros_like(self._lead[0]))
+
+    @property
+    def before(self) -> Tensor:
+        """Instruction tokens before the persona: (tasks, before, hidden)."""
+        return self._before + self._before_all
+
+    @property
+    def after(self) -> Tensor:
+        """Those after it: (tasks, after, hidden)."""
+        return self._after + self._after_all
+
+    @property
+    def lead(self) -> Tensor:
+        """Tokens before each title: (tasks, lead, hidden)."""
+        return self._lead + self._lead_all
 
     def forward(self, history: History, tasks: Tensor, embed: Embed) -> tuple[Tensor, Tensor]:
         """Return soft tokens (n, k, hidden) and which of them are there, bool (n, k)."""
@@ -194,7 +220,7 @@ class PersonaHead(nn.Module):
             there = history.is_record.any(1, keepdim=True).expand(count, self.shape.pooled)
             parts.append((self._pooled(history, scores, embed), there))
         if self.shape.records and history.is_record.shape[1]:
-            parts.append(self._titles(history, scores, embed))
+            parts.append(self._titles(history, scores, self.lead[tasks], embed))
         parts.append((after, _all(after)))
         return torch.cat([p[0] for p in parts], 1), torch.cat([p[1] for p in parts], 1)
 
@@ -216,23 +242,25 @@ class PersonaHead(nn.Module):
             values = self.pool(history.items if self.shape.reads == "item" else history.outputs)
         return self.pool.place(torch.einsum("nr,nrsh->nsh", weights, values))
 
-    def _titles(self, history: History, scores: Tensor, embed: Embed) -> tuple[Tensor, Tensor]:
-        """Show the titles of the nearest records, the nearest last, each closed by a separator."""
+    def _titles(
+        self, history: History, scores: Tensor, lead: Tensor, embed: Embed
+    ) -> tuple[Tensor, Tensor]:
+        """Show the titles of the nearest records, the nearest last, each behind the lead."""
         best = scores.topk(min(self.shape.records, scores.shape[1]), dim=1).indices.flip(1)
         rows = torch.arange(len(best), device=best.device)[:, None]
         vectors = embed(history.words[rows, best]).float() - self.get_buffer("centre")
         vectors = self.title.place(self.title(vectors))
         there = history.is_record[rows, best]
-        closing = self.separator.expand(*best.shape, 1, -1)
-        vectors = torch.cat([vectors, closing], 2).flatten(1, 2)
+        leads = lead[:, None].expand(-1, best.shape[1], -1, -1)
+        vectors = torch.cat([leads, vectors], 2).flatten(1, 2)
         mask = history.is_word[rows, best] & there[..., None]
-        return vectors, torch.cat([mask, there[..., None]], 2).flatten(1, 2)
+        is_led = there[..., None].expand(-1, -1, lead.shape[1])
+        return vectors, torch.cat([is_led, mask], 2).flatten(1, 2)
 
 
-def words_of(head_tokens: Sequence[int], count: int) -> list[int]:
-    """Repeat or cut tokens to ``count``: an instruction begins as words, whatever its length."""
-    tokens = list(head_tokens) or [0]
-    return [tokens[i % len(tokens)] for i in range(count)]
+def words_of(tokens: Sequence[int], count: int) -> list[int]:
+    """Cut tokens to the last ``count``, or repeat the first one: an instruction begins as words."""
+    return [*[tokens[0]] * (count - len(tokens)), *tokens[max(0, len(tokens) - count) :]]
 
 
 def _all(vectors: Tensor) -> Tensor:

@@ -9,15 +9,15 @@ multiple of 64 bytes). The runtime computes, for a question's vector x and recor
     f(v)_j = gain_j · ([v +] outer·gelu(inner·v + bias))  gelu by tanh; [v +] where v is a word
 
 The soft tokens, after the task's text: before[task]; P; of the ``records`` records with the largest
-weights, the largest last, T of each word and the separator; after[task]. For ``reads`` = "words",
+weights, the largest last, lead[task] and T of each word; after[task]. For ``reads`` = "words",
 v_ij = e_ij − centre, and zero where title i has no j-th token; for "item" and "output" v is the
 vector of the record, or of its title, and ``outer`` gives all j at once, slot by slot.
 Without records P and T are left out.
 
-``shape.tasks`` names the rows of before and after: kinds of task ("title", "subject", …), and, for
-prompts that show records in words as well, the same with "+rag". A kind that is not there was not
-learnt, and the head has nothing to say to it. Titles are tokenised with a space before them, as the
-answer is.
+``shape.tasks`` names the rows of before, after and lead: kinds of task ("title", "subject", …),
+and, for prompts that show records in words as well, the same with "+rag". A kind that is not there
+was not learnt, and the head has nothing to say to it. Titles are tokenised with a space before
+them, as the answer is.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def arrays_of(head: PersonaHead) -> dict[str, NDArray[Any]]:
             arrays["adapter"] = _float32(head.adapter).astype("<f2")
         arrays |= _projector("pool", head.pool)
     if head.shape.records:
-        arrays |= _projector("title", head.title) | {"separator": _float32(head.separator)}
+        arrays |= _projector("title", head.title) | {"lead": _float32(head.lead)}
     return arrays
 
 

@@ -25,8 +25,12 @@ from edgepersona_export.train.options import Options, Places
 from edgepersona_export.train.prompts import PromptWriter
 from edgepersona_export.train.vectors import Vectors
 
-FIRST_WORDS = ("\n\n{}s I wrote:\n", "\nSo I would write the {}:")
-"""What the instruction tokens before and after the persona begin as, for each kind of task."""
+FIRST_WORDS = ("\n\n{}s I wrote:", "\n", "\n{}:")
+"""What learnt tokens begin as: before and after the persona, and before each title.
+
+So a head that has learnt nothing shows titles as a small model reads them best: in the form that
+the answer is opened in.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,7 +66,7 @@ def prepare(
         raise InputError(
             f"{len(learnt)} samples to learn from are fewer than a batch of {options.batch}"
         )
-    still = replace(options.drawing, dropped=0.0, shown=0.0)
+    still = replace(options.drawing, dropped=0.0, shown=0.0, cold=0.0)
 
     def collator(drawing: Drawing) -> Collator:
         return Collator(corpus, vectors, writer, shape, drawing)
@@ -84,24 +88,16 @@ def prepare(
 def new_head(shape: Shape, frozen: FrozenModel, writer: PromptWriter) -> PersonaHead:
     """Make a head that has learnt nothing: its tokens are words still."""
     encode: Callable[[str], list[int]] = writer.tokenizer.encode
-    kinds = [task.removesuffix(BESIDE_RECORDS) for task in shape.tasks]
-    before, after = (
+    kinds = [task.removesuffix(BESIDE_RECORDS).capitalize() for task in shape.tasks]
+    before, after, lead = (
         frozen.embed(
             torch.tensor(
-                [words_of(encode(text.format(word)), count) for word in words], dtype=torch.long
+                [words_of(encode(text.format(kind)), count) for kind in kinds], dtype=torch.long
             )
         )
-        for text, count, words in zip(
-            FIRST_WORDS,
-            (shape.before, shape.after),
-            ([kind.capitalize() for kind in kinds], kinds),
-            strict=True,
-        )
+        for text, count in zip(FIRST_WORDS, (shape.before, shape.after, shape.lead), strict=True)
     )
-    separator = frozen.embed(torch.tensor(encode("\n")[:1]))[0]
-    head = PersonaHead(
-        shape, calibrate(frozen.table()), first_words=(before, after), separator=separator
-    )
+    head = PersonaHead(shape, calibrate(frozen.table()), first_words=(before, after, lead))
     head.to(frozen.device)
     return head
 

@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from edgepersona.bundle import Bundle
 from edgepersona.errors import InputError
 from edgepersona_export.train import checkpoint, log
-from edgepersona_export.train.batches import epochs
+from edgepersona_export.train.batches import epochs, steps_of
 from edgepersona_export.train.frozen import FrozenModel
 from edgepersona_export.train.histories import read_corpus
 from edgepersona_export.train.judge import Verdict, judge
@@ -87,13 +87,14 @@ def train(
         window=options.window,
         most_per_user=options.most_per_user,
     )
+    reads_titles = options.shape.get("reads") == "output"
     if is_first:
         watcher.note(
             f"{len(corpus.records):,} records, {len(corpus.samples):,} of them to foretell"
         )
-        vectors_of(corpus.records, embedder, places.run / VECTORS)
+        vectors_of(corpus.records, embedder, places.run / VECTORS, outputs=reads_titles)
     accelerator.wait_for_everyone()
-    vectors = vectors_of(corpus.records, embedder, places.run / VECTORS)
+    vectors = vectors_of(corpus.records, embedder, places.run / VECTORS, outputs=reads_titles)
     frozen = frozen or FrozenModel.load(
         places.llm, dtype=options.dtype, device=str(accelerator.device)
     )
@@ -154,7 +155,7 @@ def _learn(
 ) -> tuple[int, float]:
     """Go through all steps; return how many there are, and the last loss."""
     is_first, size, seed = bool(accelerator.is_main_process), options.batch, options.seed
-    total = max(1, math.ceil(options.epochs * (len(prepared.learnt) // size)))
+    total = max(1, math.ceil(options.epochs * steps_of(prepared.learnt, size)))
     model, optimizer = accelerator.prepare(objective, state.optimizer)
     if is_first:
         log.begin(places.run / LOG, start=start)
@@ -193,14 +194,14 @@ def _finish(
 
 
 def _groups(head: PersonaHead, lr: float) -> list[dict[str, Any]]:
-    """Matrices turn what all tokens share: they learn at half the rate."""
+    """Matrices turn what all tokens share, word by word: they learn at a tenth of the rate."""
     matrices: list[Any] = []
     others: list[Any] = []
     for name, parameter in head.named_parameters():
         is_matrix = name.endswith("weight") or name == "adapter"
         (matrices if is_matrix else others).append(parameter)
     groups = [{"params": others, "lr": lr}]
-    return [*groups, {"params": matrices, "lr": lr / 2}] if matrices else groups
+    return [*groups, {"params": matrices, "lr": lr / 10}] if matrices else groups
 
 
 def _schedule(step: int, total: int) -> float:

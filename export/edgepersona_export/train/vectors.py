@@ -31,7 +31,10 @@ class Encodes(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Vectors:
-    """float16 (records, ndim) each: of texts alone as questions, whole records, and titles."""
+    """float16 (records, ndim) each: of texts alone as questions, whole records, and titles.
+
+    Of titles (records, 0) where nobody reads them.
+    """
 
     queries: NDArray[np.float16]
     items: NDArray[np.float16]
@@ -43,13 +46,14 @@ def vectors_of(
     embedder: Encodes,
     cache: Path,
     *,
+    outputs: bool = True,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Vectors:
     """Return the vectors of ``records``, from ``cache`` where it is of them and this embedder."""
-    digest = _digest(records, embedder.hash)
+    digest = _digest(records, f"{embedder.hash}{outputs}")
     if (kept := _load(cache, digest)) is not None:
         return kept
-    total, done = 3 * len(records), 0
+    total, done = (2 + outputs) * len(records), 0
 
     def encode(texts: list[str], role: str) -> NDArray[np.float16]:
         nonlocal done
@@ -64,7 +68,9 @@ def vectors_of(
     vectors = Vectors(
         queries=encode([r.text for r in records], "query"),
         items=encode([embedded_text(r) for r in records], "document"),
-        outputs=encode([r.title for r in records], "document"),
+        outputs=encode([r.title for r in records], "document")
+        if outputs
+        else np.zeros((len(records), 0), np.float16),
     )
     _save(cache, digest, vectors)
     return vectors
