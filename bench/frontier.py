@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import generation, llama
+from bench import generation, llama, off_grid
 from bench.machine import processor
 from bench.options import Options
 from bench.process import Worker
@@ -18,7 +18,8 @@ from edgepersona.runtime import physical_cores
 
 WORKS = ("frontier",)
 
-_PRECISIONS = ("fp32", "int4", "int8")  # the first is the reference
+_CALIBRATED = "int4, calibrated"
+_PRECISIONS = ("fp32", _CALIBRATED, "int4", "int8")  # the first is the reference
 _OUT = Path(__file__).parents[1] / "build" / "bench" / "frontier"
 _DRAWS = 2000
 
@@ -49,12 +50,15 @@ def run(works: set[str], options: Options) -> None:
     publish("frontier", rows, machine)
 
 
-def _exported(precision: str) -> Bundle:
+def _exported(name: str) -> Bundle:
     from edgepersona_export.pipeline import ExportOptions, export_bundle, kept_bundle
     from edgepersona_export.presets import resolve
 
     sources = resolve("default")
-    options = ExportOptions(sources.embedder, sources.llm, _OUT / precision, precision=precision)
+    llm = off_grid.write(_OUT / "off-grid") if name == _CALIBRATED else sources.llm
+    precision, _, how = name.partition(", ")
+    out = _OUT / f"{precision}{how and f'-{how}'}"
+    options = ExportOptions(sources.embedder, llm, out, precision=precision)
     return kept_bundle(options) or export_bundle(options).bundle
 
 

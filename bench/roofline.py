@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,19 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepersona.bundle import Bundle
+from edgepersona_export import cost
 
 _BYTES = 256 << 20  # for each thread: more than a cache holds
 
 
 def bytes_a_token(bundle: Bundle) -> int:
     """Return the bytes of weights that one token reads of a bundle's first variant."""
-    variant = bundle.generator.variants[0]
-    if variant.engine != "native":
-        return bundle.file(f"{variant.path}.data").stat().st_size
-    model = json.loads(bundle.file(variant.path).read_bytes())
-    parts = [part for layer in model["layers"] for part in layer.values()]
-    matrices = [p for p in [*parts, model["head"]] if isinstance(p, dict) and "codes" in p]
-    return sum(map(_matrix_bytes, matrices))
+    return cost.bytes_a_token(bundle, bundle.generator.variants[0])
 
 
 def read_bytes_per_s(threads: int) -> float:
@@ -41,9 +35,3 @@ def read_bytes_per_s(threads: int) -> float:
                 list(pool.map(reader, parts))
                 fastest = max(fastest, threads * _BYTES / (time.perf_counter() - started))
     return fastest
-
-
-def _matrix_bytes(matrix: dict[str, int]) -> int:
-    weights = matrix["rows"] * -(-matrix["columns"] // matrix["block"]) * matrix["block"]
-    scales = 4 if "minima" in matrix else 2
-    return weights * matrix["bits"] // 8 + weights // matrix["block"] * scales

@@ -18,7 +18,7 @@ from edgepersona.portabledecoder import PortableDecoder
 from edgepersona.runtime import Session
 from edgepersona.text import Tokenizer
 from edgepersona.variants import variant_name
-from edgepersona_export import verify
+from edgepersona_export import cost, verify
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -29,9 +29,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The checks of a bundle; ``not_run`` names what did not run here, each with the reason."""
+    """The checks of a bundle; ``not_run`` names what did not run here, each with the reason.
+
+    ``costs`` are of this machine in this moment.
+    """
 
     checks: tuple[verify.Check, ...]
+    costs: tuple[verify.Check, ...]
     not_run: tuple[str, ...]
 
 
@@ -54,7 +58,7 @@ def measure(
     tokenizer = Tokenizer(bundle.file(bundle.generator.tokenizer))
     windows = [tokenizer.encode(text)[: verify.WINDOW_TOKENS] for text in verify.sample_texts()]
     reference = {tuple(ids): _torch_log_probs(model, ids) for ids in windows}
-    not_run = []
+    costs, not_run = [], []
     for variant in bundle.generator.variants:
         name = variant_name(variant)
         decoder, reason = _open(bundle, variant)
@@ -67,7 +71,9 @@ def measure(
             _bounds(variant, keeps_blocks),
             label=f"{name} (not run here: its graph on the CPU)" if reason else name,
         )
-    return Measured(tuple(checks), tuple(not_run))
+        if not reason:
+            costs += cost.costs(bundle, variant, decoder, windows[0], f"generator {name}")
+    return Measured(tuple(checks), tuple(costs), tuple(not_run))
 
 
 def _bounds(variant: Variant, keeps_blocks: bool) -> str:

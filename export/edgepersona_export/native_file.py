@@ -81,11 +81,6 @@ def pack(matrix: Quantised) -> tuple[NDArray[np.uint8], NDArray[np.uint16], NDAr
     return np.ascontiguousarray(groups).reshape(-1), by_block(matrix.scales), minima
 
 
-def bytes_a_token(matrices: Mapping[str, Quantised]) -> int:
-    """Return the bytes of weights that one token reads."""
-    return sum(matrix.size_bytes for matrix in matrices.values())
-
-
 def _layer(file: _File, layer: Layer, matrices: Mapping[str, Quantised]) -> dict[str, Any]:
     vectors = {name: getattr(layer, name) for name in _VECTORS}
     columns = {

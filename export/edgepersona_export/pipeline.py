@@ -135,7 +135,7 @@ def export_bundle(
         _drop_infinities(manifest["verification"])
         write_manifest(stage, manifest)
         _publish(stage, out)
-    return Report(Bundle.open(out), found.checks, found.not_run)
+    return Report(Bundle.open(out), found.checks + found.costs, found.not_run)
 
 
 def _keeps_blocks(llm: Path) -> bool:

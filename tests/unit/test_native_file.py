@@ -11,7 +11,7 @@ import pytest
 from edgepersona.errors import ExportError
 from edgepersona.nativedecoder import _weights
 from edgepersona_export.decoder_model import DecoderModel, Layer, Rope
-from edgepersona_export.native_file import bytes_a_token, pack, write_native
+from edgepersona_export.native_file import pack, write_native
 from edgepersona_export.quantize import Quantised, dequantise
 from tests.packed import unpacked
 
@@ -143,9 +143,3 @@ def test_an_mlp_of_a_width_that_the_core_does_not_take_is_refused(tmp_path: Path
     model, matrices = _model(bias=False, intermediate=40)
     with pytest.raises(ExportError, match="an MLP of width 40 is not supported: no multiple of 16"):
         write_native(tmp_path, model, matrices)
-
-
-def test_bytes_a_token_are_those_of_every_matrix() -> None:
-    _, matrices = _model(bias=False)
-    sizes = [m.codes.size * m.bits // 8 + 2 * m.scales.size for m in matrices.values()]
-    assert bytes_a_token(matrices) == sum(sizes) + 2 * matrices["layers.0.down"].mins.size
