@@ -54,6 +54,7 @@ class EchoStream:
         self.choice: Choice
         self.strategy = strategy
         self.seed = params.seed
+        self.notes: tuple[str, ...] = ()
         self.given: list[str] = []
         self.cancelled = False
 
@@ -84,6 +85,7 @@ class EchoStream:
             seed=self.seed or 0,
             provider="CPUExecutionProvider",
             strategy=self.strategy,
+            notes=self.notes,
         )
 
 
@@ -94,6 +96,7 @@ class EchoGenerator:
         self.prompts: list[Prompt] = []
         self.params: list[SamplingParams] = []
         self.interrupt_after: int | None = None
+        self.notes: tuple[str, ...] = ()
         self.choice = CHOICE
         self.target: str | None = None
         self.schemas: list[Any] = []
@@ -107,6 +110,7 @@ class EchoGenerator:
         self.params.append(params)
         stream = EchoStream(prompt, params, strategy)
         stream.interrupt_after = self.interrupt_after
+        stream.notes = self.notes
         stream.choice = self.choice
         return stream
 

@@ -26,6 +26,18 @@ def test_ask_writes_the_answer_to_stdout_and_how_it_came_about_to_stderr(run):
     )
 
 
+def test_what_a_strategy_has_to_say_stands_under_the_answer(run, generator):
+    generator.notes = ("no history yet: the persona is the head's instruction alone",)
+    assert run("ask", QUESTION).err.rstrip("]\n").endswith(f" · {generator.notes[0]}")
+    assert run("ask", QUESTION, "--json").json["notes"] == [*generator.notes]
+
+
+def test_a_strategy_that_the_bundle_cannot_serve_ends_in_one_line(run):
+    ended = run("ask", QUESTION, "--task", "title", "--strategy", "pplug")
+    assert ended.status == 1
+    assert "without a persona head" in ended.error
+
+
 def test_what_was_left_out_for_the_cpu_is_said_once_before_the_first_answer(run, generator):
     left_out = (Refusal("cuda-fp16", "no NVIDIA GPU"),)
     generator.choice = replace(generator.choice, refusals=left_out)

@@ -14,6 +14,7 @@ from edgepersona.errors import EdgePersonaError
 from edgepersona.store import Store
 from tests.standins import EMBEDDER_HASH, NDIM
 from tests.tiny import EMBEDDER, GENERATOR
+from tests.tiny_persona import add_head, add_random_head, digest, files, hashes, make
 
 
 @pytest.fixture
@@ -64,6 +65,23 @@ def test_doctor_reports_a_bundle_that_was_edited(run, bundle):
     manifest["embedder"]["ndim"] = 7
     (bundle / "bundle.json").write_text(json.dumps(manifest))
     assert any("changed after export" in p for p in run("doctor", "--json").json["problems"])
+
+
+def test_doctor_says_which_persona_head_there_is(run, bundle):
+    assert run("doctor", "--json").json["bundle"]["persona_head"] == {}
+    assert "  persona_head: none\n" in run("doctor").out
+    add_random_head(bundle)
+    head = run("doctor", "--json").json["bundle"]["persona_head"]
+    assert (head["tasks"], head["credits"]) == (["title", "rating"], ["nobody"])
+    assert f"persona_head: hash {head['hash']}, tasks title, rating" in run("doctor").out
+
+
+def test_doctor_reports_a_head_of_other_models(run, bundle):
+    index, data = files(*make(), {**hashes(), "llm": digest("another")})
+    add_head(bundle, index, data)
+    found = run("doctor", "--json").json
+    assert found["bundle"]["persona_head"] == {}
+    assert any("was trained for another llm" in problem for problem in found["problems"])
 
 
 def test_doctor_checks_the_profile_against_the_bundle(run, bundle, home):
