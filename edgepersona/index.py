@@ -110,6 +110,10 @@ class Index:
             hits += [Hit(records[row], scores[row]) for row in some if row in records]
         return hits
 
+    def nearest(self, vector: NDArray[np.float32], k: int) -> list[int]:
+        """Return up to ``k`` rows by the inner product with ``vector``, the largest first."""
+        return _near(self.refresh(), vector, k, None)
+
     def refresh(self) -> Vectors:
         """Take in what changed in the store since the last call; return the vectors."""
         with self._lock:

@@ -26,10 +26,11 @@ chat for a few titles would take as long as an answer."""
 _NEWEST = (
     f"SELECT row, added, title, kind FROM record ORDER BY date DESC, row DESC LIMIT {_LOOKED_AT}"
 )
-_WRITTEN = f"SELECT row, added FROM ({_NEWEST}) WHERE kind <> ?"
+_OWN = "kind <> ? AND (title <> '' OR NOT ?)"
+_WRITTEN = f"SELECT row, added FROM ({_NEWEST}) WHERE {_OWN} LIMIT ?"
 _ENTRY = (
     "SELECT record.row, vector.data, record.added, record.title"
-    " FROM record JOIN vector ON vector.row = record.row WHERE record.row = ?"
+    f" FROM record JOIN vector ON vector.row = record.row WHERE record.row = ? AND {_OWN}"
 )
 
 
@@ -47,16 +48,15 @@ def newest_rows(database: apsw.Connection, limit: int, *, titled: bool) -> list[
 
     That is a generation. ``titled``: of records with a title only.
     """
-    condition = " AND title <> ''" if titled else ""
-    found: list[tuple[Any, ...]] = database.execute(
-        f"{_WRITTEN}{condition} LIMIT ?", (READ_KIND, limit)
-    ).fetchall()
+    found: list[tuple[Any, ...]] = database.execute(_WRITTEN, (READ_KIND, titled, limit)).fetchall()
     return [(row, added) for row, added in found]
 
 
-def entries(database: apsw.Connection, rows: Iterable[int], ndim: int, path: Path) -> Entries:
-    """Return what is kept of ``rows``; one that was deleted is left out."""
-    page = [row for i in rows for row in database.execute(_ENTRY, (i,))]
+def entries(
+    database: apsw.Connection, rows: Iterable[int], ndim: int, path: Path, *, titled: bool
+) -> Entries:
+    """Return what is kept of ``rows``, but for those that ``newest_rows`` would leave out."""
+    page = [row for i in rows for row in database.execute(_ENTRY, (i, READ_KIND, titled))]
     if not page:
         return Entries([], [], [], np.empty((0, ndim), np.float16))
     found, vectors = vectortable.decoded(page, ndim, path)

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 WINDOW = 512
 """The newest so many records take part, as in PPlug."""
 
+_MORE = 16
+"""Of a longer history so many more records are looked at than show their titles: some have none."""
+
 _CACHE_BYTES = 4 << 20
 """Some thirty personas of a small LLM."""
 
@@ -36,7 +39,7 @@ _NO_HISTORY = "no history yet: the persona is the head's instruction alone"
 
 
 class HistoryPersona:
-    """The newest records of a store under a head. May be used from any thread.
+    """The records of a store under a head: the newest, and the nearest. Any thread may use it.
 
     Follows the store by itself, as an index does: what this or another process changed is taken in
     before the next question. What others wrote takes no part; for a head that reads titles,
@@ -50,6 +53,9 @@ class HistoryPersona:
         Token ids to the LLM's embeddings.
     encode
         Texts to the embedder's vectors (n, ndim), for a head that reads those of titles.
+    nearest
+        The rows of the k records nearest to a vector, among all: asked where there are more than
+        the newest.
     """
 
     def __init__(
@@ -60,6 +66,7 @@ class HistoryPersona:
         tokenize: Callable[[Sequence[str]], list[list[int]]],
         embed: Embed,
         encode: Callable[[Sequence[str]], NDArray[np.float32]],
+        nearest: Callable[[NDArray[np.float32], int], Sequence[int]],
     ) -> None:
         shape = head.shape
         self._store = store
@@ -67,6 +74,7 @@ class HistoryPersona:
         self._tokenize = tokenize
         self._embed = embed
         self._encode = encode
+        self._nearest = nearest
         self._reads_titles = bool(shape.records) or shape.reads != "item"
         self._rows: Rows | None = None
         if shape.pooled:
@@ -169,12 +177,11 @@ class HistoryPersona:
             self._lengths[slot] = 0
 
     def _enter(self, rows: Sequence[int]) -> None:
-        entries = self._store.titled_vectors(rows)
+        entries = self._store.titled_vectors(rows, titled=self._reads_titles)
         if not entries.rows:
             return
         keys = entries.vectors.astype(np.float32)
-        # As an answer begins that a prompt opens: a word without the space is another token.
-        titles = self._tokenize([f" {title.strip()}" for title in entries.titles])
+        titles = self._read(entries.titles)
         shape = self._head.shape
         if self._rows is not None:
             if shape.reads == "words":
@@ -198,21 +205,39 @@ class HistoryPersona:
         if self._rows is not None:
             scale = head.scale
             pooled = self._rows.mean() if vector is None else self._rows.attend(vector, scale)
-        best = self._newest[: head.shape.records]
+        best = [(row, self._title(row)) for row in self._newest[: head.shape.records]]
         if vector is not None and best:
-            slots = np.array([self._slots[row] for row in self._newest])
-            order = np.argsort(-times(self._keys[slots], vector[None])[:, 0], kind="stable")
-            best = [self._newest[i] for i in order[: head.shape.records]]
-        records = self._store.by_row(best)
-        shown = [row for row in reversed(best) if row in records]
-        titles = [self._title(row) for row in shown]
-        vectors = head.soft_tokens(task, pooled, titles, self._embed)
-        return Persona(vectors, tuple(records[row].id for row in shown))
+            best = self._best(vector)
+        records = self._store.by_row(row for row, _ in best)
+        shown = [(row, title) for row, title in reversed(best) if row in records]
+        vectors = head.soft_tokens(task, pooled, [title for _, title in shown], self._embed)
+        return Persona(vectors, tuple(records[row].id for row, _ in shown))
+
+    def _best(self, vector: NDArray[np.float32]) -> list[tuple[int, list[int]]]:
+        """Return the records nearest to a question and the tokens of their titles, best first."""
+        count = self._head.shape.records
+        slots = np.array([self._slots[row] for row in self._newest])
+        scores = times(self._keys[slots], vector[None])[:, 0]
+        order = np.argsort(-scores, kind="stable")[:count]
+        found = [(float(scores[i]), self._newest[i], self._title(self._newest[i])) for i in order]
+        if self._store.count() > WINDOW:
+            rows = self._nearest(vector, count + _MORE)
+            older = self._store.titled_vectors(
+                [row for row in rows if row not in self._slots], titled=self._reads_titles
+            )
+            more = times(older.vectors.astype(np.float32), vector[None])[:, 0].tolist()
+            found += zip(more, older.rows, self._read(older.titles), strict=True)
+        found.sort(key=lambda one: -one[0])  # stable: of equals the newest first
+        return [(row, title) for _, row, title in found[:count]]
 
     def _title(self, row: int) -> list[int]:
         slot = self._slots[row]
         title: list[int] = self._titles[slot, : self._lengths[slot]].tolist()
         return title
+
+    def _read(self, titles: Sequence[str]) -> list[list[int]]:
+        """Tokenize titles as an answer begins: a word without the space is another token."""
+        return self._tokenize([f" {title.strip()}" for title in titles])
 
     def _kept(self, name: bytes) -> Persona | None:
         if name not in self._shown:

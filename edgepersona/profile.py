@@ -392,6 +392,7 @@ class Profile:
                     tokenize=lambda texts: self._generator.get().tokenizer.encode_plain(texts),
                     embed=lambda ids: self._generator.get().decoder.embed(ids),
                     encode=lambda texts: self._embedder.get().encode(texts),
+                    nearest=lambda vector, k: self._loaded_index().nearest(vector, k),
                 )
             return self._persona
 

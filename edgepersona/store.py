@@ -286,11 +286,14 @@ class Store:
         with self._connection.reading() as database:
             return newest.newest_rows(database, limit, titled=titled)
 
-    def titled_vectors(self, rows: Iterable[int]) -> Entries:
-        """Return the titles and vectors at ``rows``; one that was deleted is left out."""
+    def titled_vectors(self, rows: Iterable[int], *, titled: bool = False) -> Entries:
+        """Return the titles and vectors at ``rows``; what is gone is left out.
+
+        So are records that ``newest_rows`` would leave out.
+        """
         ndim = self.ndim
         with self._connection.reading() as database:
-            return newest.entries(database, rows, ndim, self.path)
+            return newest.entries(database, rows, ndim, self.path, titled=titled)
 
     def gone(self, since: int, until: int) -> list[int] | None:
         """Return the rows removed or replaced after ``since`` up to ``until``, generations.

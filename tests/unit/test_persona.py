@@ -14,13 +14,14 @@ from edgepersona.bundle import Bundle
 from edgepersona.errors import BundleError, EdgePersonaError, InputError, ProfileError
 from edgepersona.generator import Generator
 from edgepersona.headfile import HeadFile
+from edgepersona.index import Index
 from edgepersona.persona import HistoryPersona
 from edgepersona.personahead import PersonaHead
 from edgepersona.profile import Profile
 from edgepersona.records import READ_KIND, Record, Task
 from edgepersona.sampling import SamplingParams
 from tests import tiny, tiny_persona
-from tests.standins import ChainDecoder, NumpyVectors, WordEmbedder
+from tests.standins import NDIM, ChainDecoder, NumpyVectors, WordEmbedder
 from tests.tiny_persona import add_random_head, make, soft_tokens
 
 TABLE = np.random.default_rng(5).normal(size=(256, 2)).astype(np.float32)
@@ -44,7 +45,15 @@ def head_of(seed: int = 0, **sizes) -> PersonaHead:
 
 
 def follow(store, head: PersonaHead) -> HistoryPersona:
-    return HistoryPersona(store, head, tokenize=tokenize, embed=embed, encode=VECTORS.encode)
+    index = Index(store, NumpyVectors(NDIM))
+    return HistoryPersona(
+        store,
+        head,
+        tokenize=tokenize,
+        embed=embed,
+        encode=VECTORS.encode,
+        nearest=index.nearest,
+    )
 
 
 def vectors(*records: Record) -> np.ndarray:
@@ -149,6 +158,22 @@ def test_the_window_is_the_newest_records_and_refills(store, monkeypatch) -> Non
     one, other = say(persona, "late"), say(afresh, "late")
     assert np.abs(one.vectors - other.vectors).max() < 1e-5
     assert say(persona, "x", "mean").records == ("n3", "n9")
+
+
+def test_titles_are_shown_of_the_nearest_records_however_old(store, monkeypatch) -> None:
+    monkeypatch.setattr(module, "WINDOW", 4)
+    old = Record("boats and harbours", title="sailing", date="1999", id="old")
+    bare = Record("boats and harbours at dawn", date="1998", id="bare")
+    read = replace(old, text="boats, harbours", kind=READ_KIND, id="read")
+    put(store, old, bare, read, *(note(i, date=f"202{i}") for i in range(8)))
+    persona = follow(store, head_of(adapted=False))
+    assert say(persona, "boats and harbours").records[-1] == "old"
+    assert len(persona) == 4
+    assert "bare" not in say(persona, "boats and harbours at dawn").records
+    store.delete(["old"])
+    persona.forget()
+    assert "old" not in say(persona, "boats and harbours").records
+    assert "old" not in say(persona, "x", "mean").records
 
 
 def test_only_titled_records_take_part_where_titles_are_read(store) -> None:
