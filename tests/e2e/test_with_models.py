@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from edgepersona.bundle import Bundle
+
 NOTES = {
     "tea": "I drink my tea at four in the afternoon, with a slice of lemon.",
     "bike": "The bicycle squeaks at the rear wheel; the bearing wants grease.",
@@ -61,6 +63,33 @@ def test_a_second_run_finds_the_head_of_its_prompt_read(filled):
         assert again["text"] == first["text"]
     assert filled("add", "something new").status == 0
     assert filled(*ask).json["reused_tokens"] == 0
+
+
+def test_a_persona_answers_from_titles_and_follows_the_records(equipped, bundle):
+    if Bundle.open(bundle).persona_head is None:
+        pytest.skip("this bundle has no persona head")
+    ask = ("ask", "Mooring lines chafe at the jetty.", "--task", "title", "--temperature", "0")
+    ask = (*ask, "--max-new-tokens", "8", "--json", "--strategy")
+    assert equipped("add", "a note without a title").status == 0
+    cold = equipped(*ask, "pplug").json
+    assert (cold["records"], len(cold["notes"])) == ([], 1)
+    added = [
+        equipped("add", text, "--title", title, "--id", title[:4])
+        for title, text in (
+            ("Rope on the jetty", "The mooring line is worn through."),
+            ("Tea at four", "I drink my tea with a slice of lemon."),
+        )
+    ]
+    assert [ended.status for ended in added] == [0, 0]
+    told = equipped(*ask, "pplug").json
+    assert (told["records"], told["notes"]) == (["Tea ", "Rope"], [])
+    assert cold["prompt_tokens"] < told["prompt_tokens"]
+    both, mean = (equipped(*ask, strategy).json for strategy in ("pplug+rag+cache", "mean"))
+    assert both["prompt_tokens"] > told["prompt_tokens"]
+    again = equipped(*ask, "mean").json
+    assert mean["reused_tokens"] == 0 < again["reused_tokens"]
+    assert equipped("forget", "Rope").status == 0
+    assert equipped(*ask, "pplug").json["records"] == ["Tea "]
 
 
 def test_an_answer_to_a_schema_is_json(filled, tmp_path):
