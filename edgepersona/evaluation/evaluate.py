@@ -96,9 +96,8 @@ def evaluate(
             {row: [journal[runs[0].key(case, row)] for case in some] for row in wanted}
             for some in (cases, calibration)
         )
-        asked = [case.question for case in cases]
         report = make_report(
-            benchmark, asked, answers, fitted, against=options.against, seed=options.seed
+            benchmark, cases, answers, fitted, against=options.against, seed=options.seed
         )
         report |= _facts(runs[0], options, all_questions=len(everyone), threads=threads)
         for row, given in answers.items():

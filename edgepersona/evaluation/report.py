@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from edgepersona.evaluation.answers import Answer
     from edgepersona.evaluation.benchmarks import Benchmark
-    from edgepersona.evaluation.questions import Question
+    from edgepersona.evaluation.running import Case
 
     Answers = Mapping[Row, Sequence[Answer]]
 
@@ -38,7 +38,7 @@ class _Items:
 
 def make_report(
     benchmark: Benchmark,
-    questions: Sequence[Question],
+    cases: Sequence[Case],
     answers: Answers,
     calibration: Answers,
     *,
@@ -47,10 +47,11 @@ def make_report(
 ) -> dict[str, Any]:
     """Return all figures of a run, ready for JSON.
 
-    ``answers`` has for each row the answers to ``questions``, in their order; ``calibration`` those
+    ``answers`` has for each row the answers to ``cases``, in their order; ``calibration`` those
     that temperatures are fitted on, none where nothing is fitted; ``against`` the strategies that
     the others are compared with.
     """
+    questions = [case.question for case in cases]
     bootstrap = Bootstrap(len(questions), seed=seed)
     true = [question.answer for question in questions]
     items = {
@@ -64,7 +65,13 @@ def make_report(
         "users": len({question.user for question in questions}),
         "calibration_questions": max(map(len, calibration.values()), default=0),
         "lower_is_better": [name for name, (_, higher) in figures.items() if not higher],
-        "rows": [_row(row, answers[row], items[row], figures, bootstrap) for row in answers],
+        "rows": [
+            {
+                **_row(row, answers[row], items[row], figures, bootstrap),
+                "copied": _copied(benchmark, row, cases, answers[row]),
+            }
+            for row in answers
+        ],
         "against": list(against),
         "differences": [
             {
@@ -133,6 +140,22 @@ def _row(
         "ttft_s": float(np.median([answer.ttft_s for answer in answers])),
         "seconds": float(np.median([answer.seconds for answer in answers])),
     }
+
+
+def _copied(
+    benchmark: Benchmark, row: Row, cases: Sequence[Case], answers: Sequence[Answer]
+) -> float | None:
+    """Return the share of answers that are a title of the history, to the letter.
+
+    None where titles are ratings or tags, or where there are none.
+    """
+    if benchmark.kind in ("rating", "tag") or not benchmark.learns_from_history:
+        return None
+    found = 0
+    for case, answer in zip(cases, answers, strict=True):
+        history = dict(case.histories)["own" if row.history == "none" else row.history]
+        found += bool(answer.output) and answer.output in {one.title.strip() for one in history}
+    return found / len(cases)
 
 
 def _pairs(rows: Sequence[Row], against: Sequence[str]) -> list[tuple[Row, Row]]:

@@ -84,17 +84,18 @@ def called(name: str) -> str:
 
 def _rows(report: dict[str, Any], names: Sequence[str]) -> Table:
     header = (
-        "strategy", "history", *map(called, names), "temperature", "prompt tokens",
+        "strategy", "history", *map(called, names), "copied", "temperature", "prompt tokens",
         "first token, s", "seconds",
     )  # fmt: skip
     rows = []
     for row in report["rows"]:
-        temperature = row["temperature"]
+        temperature, copied = row["temperature"], row["copied"]
         rows.append(
             (
                 row["row"]["strategy"],
                 row["row"]["history"],
                 *_cells(row, names),
+                "–" if copied is None else f"{copied:.0%}",
                 "–" if temperature is None else f"{temperature:.2f}",
                 f"{row['prompt_tokens']:,.0f}",
                 f"{row['ttft_s']:.2f}",

@@ -21,6 +21,7 @@ REPORT = {
         {
             "row": {"strategy": "none", "history": "none"},
             "figures": {"nats": {"value": 3.25, "low": 3.0, "high": 3.5}},
+            "copied": 0.25,
             "temperature": None,
             "prompt_tokens": 90.0,
             "ttft_s": 0.5,
@@ -36,7 +37,7 @@ def test_tables_stand_between_the_marks_and_twice_changes_nothing() -> None:
     page = f"before\n\n{BEGIN}\n\nold\n\n{END}\n\nafter\n"
     once = with_measured(page, {"commits": REPORT})
     assert once.startswith(f"before\n\n{BEGIN}\n\n### commits\n\nLaMP_6: 2 questions of 2 users:")
-    assert "| none | none | 3.250 [3.000, 3.500] | – | 90 | 0.50 |" in once
+    assert "| none | none | 3.250 [3.000, 3.500] | 25% | – | 90 | 0.50 |" in once
     assert "a model (cpu-int4, native)" in once
     assert "2 of 6 questions" in once
     assert once.endswith(f"{END}\n\nafter\n")
