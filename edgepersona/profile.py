@@ -299,10 +299,12 @@ class Profile:
             pass
         return stream.result
 
-    def bias(self, task: Task) -> Bias | None:
+    def bias(self, task: Task, *, shown: Sequence[str] = ()) -> Bias | None:
         """Return what makes the user's own words likelier in an answer to ``task``.
 
-        None where no record has any: those of the kind ``read``, which others wrote, do not count.
+        ``shown`` are the ids of the records that stand in the prompt: what is to be found anew for
+        a text, its title, is not to be one of theirs. None where no record has words of the
+        user's: those of the kind ``read``, which others wrote, do not count.
         """
         field = task.field
         counts = self._loaded_ngrams(field)
@@ -316,7 +318,14 @@ class Profile:
         weight = fit.weight if fit and fit.generator == generator.hash else DEFAULT
         if not weight:
             return None
-        return NgramBias(self._ngrams[field].counts, generator.tokenizer.decode, weight)
+        titles = [record.title for record in self.get(shown)] if task.is_new else []
+        return NgramBias(
+            self._ngrams[field].counts,
+            generator.tokenizer.decode,
+            weight,
+            beside_records=bool(shown),
+            shown=generator.tokenizer.encode_plain([f" {title}" for title in titles if title]),
+        )
 
     def weigh(self, task: Task) -> None:
         """Fit how much the user's own words weigh in answers to ``task``, and wait for that.

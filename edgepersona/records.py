@@ -117,6 +117,11 @@ class Task:
         """Which field of the user's records answers are like."""
         return "title" if self.kind in TITLE_KINDS else "text"
 
+    @property
+    def is_new(self) -> bool:
+        """Whether a title is asked for that no other record has, not one of a few."""
+        return self.kind in ("title", "subject", "headline")
+
 
 TITLE_KINDS = ("title", "subject", "headline", "rating", "tag")
 """Tasks whose answers are what records have for a title."""

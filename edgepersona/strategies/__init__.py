@@ -20,14 +20,15 @@ PERSONAS: dict[str, Addition] = {"pplug": pplug, "pplug-soft": pplug_soft, "mean
 """Name → what puts a persona to it."""
 
 ADDITIONS: dict[str, Addition] = {**PERSONAS, "cache": cache}
-"""Name → what goes with any of them, and with the others; of personas one."""
+"""Name → what goes with any of them, and with the others; of personas one. The cache comes last:
+it looks at what the others show."""
 
 
 def find(name: str) -> Strategy:
     """Return the strategy of that name, as ``Profile.generate`` and the command line take it.
 
     Parts are joined by ``+``, as in ``pplug+rag``: one that writes the prompt, ``none`` where there
-    is no such part, and additions in their order. Raises InputError with the names there are.
+    is no such part, and additions, in whatever order. Raises InputError with the names there are.
     """
     parts = name.split("+")
     known = f"one of {', '.join(STRATEGIES)}, and with + any of {', '.join(ADDITIONS)}"
@@ -41,7 +42,7 @@ def find(name: str) -> Strategy:
         if len(kind.keys() & parts) > 1:
             raise InputError(f"strategy {name!r} has two parts that {what}; expected {known}")
     write = next((STRATEGIES[part] for part in parts if part in STRATEGIES), none)
-    additions = [ADDITIONS[part] for part in parts if part in ADDITIONS]
+    additions = [add for part, add in ADDITIONS.items() if part in parts]
     return _joined(write, additions) if additions else write
 
 

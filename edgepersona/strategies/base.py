@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from edgepersona.prompt import Bias, Prompt
@@ -22,8 +22,11 @@ class HistoryView(Protocol):
     def recent(self, k: int) -> list[Record]:
         """Return the ``k`` newest records, newest first."""
 
-    def bias(self, task: Task) -> Bias | None:
-        """Return what makes the user's own words likelier in an answer to ``task``, if anything."""
+    def bias(self, task: Task, *, shown: Sequence[str] = ()) -> Bias | None:
+        """Return what makes the user's own words likelier in an answer to ``task``, if anything.
+
+        ``shown`` are the ids of the records that stand in the prompt.
+        """
 
     def persona(self, task: Task, mode: Mode, *, beside_records: bool = False) -> Persona:
         """Return what the history says to ``task``, as soft tokens."""

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edgepersona.prompt import Prompt
+from edgepersona.prompt import Prompt, SoftSegment
 from edgepersona.records import Task
 from edgepersona.strategies.base import HistoryView
 
 
 def cache(prompt: Prompt, task: Task, view: HistoryView) -> Prompt:
     """Have the user's own words likelier in the answer; the prompt stays as it is."""
-    return replace(prompt, bias=view.bias(task))
+    shown: list[str] = []
+    for segment in prompt.segments:
+        if isinstance(segment, SoftSegment):
+            shown += segment.records
+        elif segment.record_id:
+            shown.append(segment.record_id)
+    return replace(prompt, bias=view.bias(task, shown=shown))

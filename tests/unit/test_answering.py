@@ -381,6 +381,17 @@ def test_without_words_of_the_users_own_the_cache_changes_nothing(profile) -> No
         assert own.bias(TITLE) is None
 
 
+def test_a_new_title_is_not_to_repeat_one_that_is_shown_but_a_rating_is(profile) -> None:
+    own = profile(spread=1.0)
+    own.add([*histories(3), Record("untitled", id="bare")])
+    title = own._generator.get().tokenizer.encode(" " + histories(3)[1].title)
+    for kind, repeats in (("title", False), ("headline", False), ("rating", True)):
+        bias = own.bias(Task("What?", kind=kind), shown=["1", "bare"])
+        assert bias._shown == ([] if repeats else [title])
+        assert bias._weight < own.bias(Task("What?", kind=kind))._weight
+    own.close()
+
+
 def test_what_the_words_weigh_is_found_out_after_an_answer(profile, store) -> None:
     own = profile(spread=1.0)
     own.add(histories())

@@ -11,7 +11,7 @@ from edgepersona._native import NgramModel
 from edgepersona.biases import NgramBias
 
 VOCAB = 0x3000
-LEAST, PLAUSIBLE, WEIGHT = 2, 0.05, 0.4
+PLAUSIBLE, COPY, WEIGHT = 0.3, 1.5, 0.8
 
 
 def decode(ids) -> str:
@@ -42,15 +42,58 @@ def likelier(answer: str, *texts: str, weight: float = WEIGHT) -> str:
 
 
 def test_what_the_user_wrote_next_gets_likelier() -> None:
-    assert likelier("the ca", "a cat", "a car", "a cow") == "rt"
+    assert likelier("the ca", "a cat", "a car", "a cow") == " rt"
     assert likelier("", "a cat", "the cow") == "at"
     assert likelier("xyz", "a cat") == ""
 
 
-def test_one_token_of_context_is_too_little_but_at_the_beginning() -> None:
-    assert likelier("xxxc", "a cat") == ""
-    assert likelier("a", "a cat") == " "
-    assert likelier("c", "a cat") == ""
+def lifts(answer: str, *texts: str, **more) -> dict[str, float]:
+    logits = np.zeros(VOCAB, np.float32)
+    NgramBias(lambda: counted(*texts), decode, WEIGHT, **more).apply(logits, tokens(answer))
+    return {chr(at): float(logits[at]) for at in np.flatnonzero(logits)}
+
+
+def test_what_is_foretold_from_more_of_the_answer_counts_for_more() -> None:
+    whole = lifts("ab", "abc")["c"]
+    some = lifts("xab", "abc")["c"]
+    beside = lifts("ab", "abc", beside_records=True)["c"]
+    assert some == pytest.approx(0.75 * whole, rel=0.05)
+    assert beside == pytest.approx(0.75 * whole, rel=1e-5)
+
+
+def test_what_the_llm_does_not_hold_for_plausible_becomes_so_and_no_more() -> None:
+    logits = np.zeros(VOCAB, np.float32)
+    logits[ord("x")], logits[ord("c")] = 12, 10
+    logits[ord("d")] = 12 + np.log(PLAUSIBLE) + 0.1
+    NgramBias(lambda: counted("abc", "abd"), decode, WEIGHT).apply(logits, tokens("ab"))
+    assert logits[ord("c")] == pytest.approx(12 + np.log(PLAUSIBLE), rel=1e-5)
+    assert logits[ord("d")] > 12 + np.log(PLAUSIBLE) + 0.2
+    assert logits.argmax() == ord("x")
+
+
+def test_the_users_words_get_likelier_wherever_they_stood_but_no_likelier_than_plausible() -> None:
+    logits = np.zeros(VOCAB, np.float32)
+    logits[ord("x")] = 12
+    NgramBias(lambda: counted("a cat", "5"), decode, WEIGHT).apply(logits, tokens("zz"))
+    assert decode(np.flatnonzero(logits)) == " actx"
+    assert logits[ord("a")] <= 12 + np.log(PLAUSIBLE)
+
+
+def test_what_a_record_shown_alone_has_is_held_back() -> None:
+    texts = ["the cat sat", "the dog ran", "a cat ate"]
+    shown = [tokens("the cat sat")]
+    assert lifts("the", *texts, shown=shown)[" "] > 0  # two records go on so
+    assert lifts("the ", *texts, shown=shown)["c"] == -COPY
+    assert lifts("the cat ", *texts, shown=shown)["s"] == -COPY
+    assert lifts("a cat ", *texts, shown=shown)["s"] == -COPY  # behind its last two as well
+    assert lifts("the cat ", *texts)["s"] > 0
+    assert "s" not in lifts("the c", *texts, shown=shown)
+    assert lifts("", "the cat", "a dog", shown=[tokens("the cat")])["t"] == -COPY
+    assert lifts("the cat sat", *texts, shown=shown).get("s", 0) >= 0
+
+
+def test_a_record_shown_that_is_not_counted_is_held_back_too() -> None:
+    assert lifts("ab", "xyz", shown=[tokens("abc"), tokens("ab")]) == {"c": -COPY}
 
 
 @pytest.mark.parametrize(
@@ -90,8 +133,8 @@ def test_words_around_a_secret_are_foretold() -> None:
 
 def test_what_two_records_go_on_with_differently_is_no_shared_secret() -> None:
     texts = ("call 0171 now", "call 0199 now")
-    assert likelier("call 01", *texts) == ""
-    assert likelier("call ", *texts) == "0"
+    assert likelier("call 01", *texts) == " "  # with it the next word begins
+    assert likelier("call ", *texts) == "0n"
 
 
 def test_where_records_are_gone_nothing_is_foretold() -> None:
@@ -104,7 +147,7 @@ def test_where_records_are_gone_nothing_is_foretold() -> None:
 def test_tokens_beyond_the_logits_are_passed_over() -> None:
     logits = np.zeros(ord("c"), np.float32)
     NgramBias(lambda: counted("aac", "aab"), decode, WEIGHT).apply(logits, tokens("aa"))
-    assert decode(np.flatnonzero(logits)) == "b"
+    assert decode(np.flatnonzero(logits)) == "ab"
 
 
 def test_a_character_that_is_not_whole_yet_is_no_obstacle() -> None:
@@ -131,15 +174,25 @@ WORDS = st.text("klmno ", max_size=12)
     spread=st.sampled_from([0.5, 3.0]),
     weight=st.sampled_from([0.1, 0.5, 0.9]),
 )
-def test_the_mixture_is_that_of_the_formula(texts, answer, seed, spread, weight) -> None:
+def test_the_lifts_are_those_of_the_formula(texts, answer, seed, spread, weight) -> None:
     logits = (spread * np.random.default_rng(seed).standard_normal(128)).astype(np.float32)
     p = np.exp(logits.astype(float))
     p /= p.sum()
-    q = np.zeros(len(p))
-    ids, probs = counted(*texts).distribution(tokens(answer)[-4:], least=LEAST)
-    q[ids] = probs
-    q[p < PLAUSIBLE * p.max()] = 0
-    expected = (1 - weight * q.sum()) * p + weight * q
-    NgramBias(lambda: counted(*texts), decode, weight).apply(logits, tokens(answer))
+    model, last = counted(*texts), np.array(tokens(answer)[-4:], np.int32)
+    foretold = dict(zip(*(x.tolist() for x in model.distribution(last, least=1)), strict=True))
+    whole = model.distribution(last, least=5)[0].tolist()
+    written = [token for text in texts for token in tokens(text)]
+    expected = p.copy()
+    for token in {*written}:
+        q = foretold.get(token, written.count(token) / len(written))
+        w = weight * (0.5 if token not in foretold else 1.0 if token in whole else 0.75)
+        if token not in foretold:
+            q *= 1 - 0.75 / written.count(token)
+        lifted = max(p[token], p[token] ** (1 - w) * q**w)
+        plausible = PLAUSIBLE * p.max()
+        if token not in foretold or p[token] < plausible:
+            lifted = max(p[token], min(lifted, plausible))
+        expected[token] = lifted
+    NgramBias(lambda: model, decode, weight).apply(logits, tokens(answer))
     found = np.exp(logits.astype(float))
-    assert np.allclose(found / found.sum(), expected, rtol=1e-4, atol=1e-9)
+    assert np.allclose(found / found.sum(), expected / expected.sum(), rtol=2e-2, atol=1e-6)

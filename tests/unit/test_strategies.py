@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -21,6 +23,7 @@ class View:
     def __init__(self, records: list[Record]) -> None:
         self._records = records
         self.queries: list[str] = []
+        self.shown: list[str] = []
 
     def search(self, query: str, *, k: int) -> list[Hit]:
         self.queries.append(query)
@@ -29,7 +32,8 @@ class View:
     def recent(self, k: int) -> list[Record]:
         return self._records[-k:]
 
-    def bias(self, task: Task) -> Bias | None:
+    def bias(self, task: Task, *, shown: Sequence[str] = ()) -> Bias | None:
+        self.shown = [*shown]
         return Nudge([1]) if self._records else None
 
     def persona(self, task: Task, mode: str, *, beside_records: bool = False) -> Persona:
@@ -193,10 +197,12 @@ def test_an_addition_alone_goes_with_no_history_shown(name: str) -> None:
 
 def test_parts_may_come_in_any_order() -> None:
     for name in ("pplug+rag", "rag+pplug", "cache+rag+pplug"):
-        prompt = find(name)(Task("q"), View(HISTORY))
+        view = View(HISTORY)
+        prompt = find(name)(Task("q"), view)
         assert _ids(prompt) == ["r3", "r2", "r1", "r0"]
         assert _soft(prompt) is prompt.segments[-1]
         assert (prompt.bias is not None) == ("cache" in name)
+        assert view.shown == ([*_ids(prompt), "r0"] if "cache" in name else [])
 
 
 @pytest.mark.parametrize(

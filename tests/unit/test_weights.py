@@ -48,7 +48,7 @@ def test_a_mere_hedge_gains_nothing() -> None:
 
 
 def test_a_fit_is_read_as_it_was_kept() -> None:
-    fit = Fit(LLM, 20, (nats(0.5), nats(0.1)))
+    fit = Fit(LLM, 20, (nats(0.5), nats(0.25)))
     kept = read_fit(fit.as_json())
     assert kept is not None
     assert (kept.generator, kept.records) == (LLM, 20)
@@ -88,7 +88,7 @@ class Llm:
     hash = LLM
     tokenizer = SimpleNamespace(decode=lambda ids: "")
 
-    def __init__(self, best: float = 0.2) -> None:
+    def __init__(self, best: float = 0.25) -> None:
         self.best = best
         self.asked: list[str] = []
 
@@ -146,7 +146,7 @@ def test_each_of_the_latest_is_foretold_from_those_before_it(store, fit) -> None
     assert llm.asked == [f"title {i}" for i in range(19, 19 - HELD_OUT, -1)]
     rows = sorted(store.rows().tolist())
     assert counts.left == [set(rows[:-i]) for i in range(1, HELD_OUT + 1)]
-    assert read_fit(store.load_weight("title")).weight == 0.2
+    assert read_fit(store.load_weight("title")).weight == 0.25
     assert store.load_weight("text") is None
 
 
