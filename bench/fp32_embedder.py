@@ -22,14 +22,13 @@ def make(bundle: Bundle) -> dict[str, Path]:
     graphs = {"optimum's graph": _write_as_it_comes, "the fused graph": _write_fused}
     folders = {}
     for number, (name, write) in enumerate(graphs.items()):
-        folder = folders[name] = CACHE / f"{number}-{bundle.embedder_hash[:12]}"
-        if (folder / "bundle.json").exists():
-            continue
-        shutil.rmtree(folder, ignore_errors=True)
-        (folder / "embedder").mkdir(parents=True)
-        write(folder / "embedder")
+        folder = folders[name] = CACHE / str(number)
+        if not (folder / "embedder" / "model.onnx").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            (folder / "embedder").mkdir(parents=True)
+            write(folder / "embedder")
         shutil.copy(bundle.file(bundle.embedder.tokenizer), folder / "embedder/tokenizer.json")
-        described = {**bundle.manifest["embedder"], "precision": "fp32"}
+        described = {**bundle.manifest["embedder"], "precision": "fp32", "engine": "onnx"}
         described |= {"path": "embedder/model.onnx", "tokenizer": "embedder/tokenizer.json"}
         write_manifest(folder, {"embedder": described, "generator": bundle.manifest["generator"]})
     return folders

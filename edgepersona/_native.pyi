@@ -65,6 +65,17 @@ class Transformer:
     ) -> None:
         """Read (n, hidden) from a position on; write the logits after the last of them."""
 
+class Encoder:
+    """A text encoder of the BERT kind on packed weights.
+
+    ``weights``: what docs/format.md says of an embedder's model.json, with arrays in the place of
+    offsets. Nothing is copied.
+    """
+
+    def __init__(self, weights: dict[str, Any], *, threads: int) -> None: ...
+    def encode(self, states: NDArray[np.float32], lengths: NDArray[np.int64]) -> None:
+        """Turn embeddings (tokens, hidden), text behind text, into hidden states in place."""
+
 class Persona:
     """A history's rows (key, value, age, id), attended to as one vector; any thread may call it.
 

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgepersona.bundle import Bundle
-from edgepersona.errors import EdgePersonaError
-from edgepersona.runtime import Session
+from edgepersona.errors import BundleError, EdgePersonaError
 from edgepersona.text import Tokenizer
 from edgepersona.variants import asked_target
-
-_BATCH_TOKENS = {"cpu": 512, "cuda": 16384}
-"""Tokens of one run, padding included: on a CPU what they come to inside the model fits a core's
-cache; a GPU is busy with many."""
 
 _CHARACTERS_PER_TOKEN = 32
 """A text is cut to this many characters for each token the model reads, before tokenisation."""
 
 
+class Engine(Protocol):
+    """What runs an embedder. May be used from any thread."""
+
+    provider: str
+    batch_tokens: int
+    """Tokens of one call, each text counted as long as the longest."""
+
+    def encode(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """Return a vector for each text, of whatever length: float32 (n, ndim)."""
+
+
 class Embedder:
-    """A bundle's text encoder on ONNX Runtime; safe to use from several threads.
+    """A bundle's text encoder; safe to use from several threads.
 
     Parameters
     ----------
@@ -44,22 +50,10 @@ class Embedder:
         self.hash = bundle.embedder_hash
         self.ndim = spec.ndim
         self._max_tokens = spec.max_tokens
-        self._pooling = spec.pooling
-        self._pad_id = spec.pad_id
         self._prefixes = {"document": spec.document_prefix, "query": spec.query_prefix}
         self._tokenizer = Tokenizer(bundle.file(spec.tokenizer))
-        model, self.left_out = bundle.file(spec.path), ""
-        session = None
-        if spec.precision == "fp16" and asked_target(target).partition("-")[0] != "cpu":
-            try:
-                session = Session(model, target="cuda")
-            except EdgePersonaError as error:
-                self.left_out = f"cuda-fp16: {error}"
-        # What follows is a search or a commit: spinning threads would keep that waiting for
-        # milliseconds, ten times what a durable commit takes.
-        self._session = session or Session(model, threads=threads, rest=True)
-        self._batch_tokens = _BATCH_TOKENS[self._session.device]
-        self.provider = self._session.provider
+        self._engine, self.left_out = _open(bundle, threads, asked_target(target))
+        self.provider = self._engine.provider
 
     def encode(self, texts: Sequence[str], *, role: str = "document") -> NDArray[np.float32]:
         """Return one vector of length 1 for each text: float32 (n, ndim).
@@ -73,28 +67,35 @@ class Embedder:
         ids = self._tokenizer.encode_batch(
             [prefix + text[:longest] for text in texts], max_tokens=self._max_tokens
         )
-        for rows in batches([len(i) for i in ids], self._batch_tokens):
-            vectors[rows] = self._encode([ids[row] for row in rows])
+        for rows in batches([len(i) for i in ids], self._engine.batch_tokens):
+            vectors[rows] = self._engine.encode([ids[row] for row in rows])
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         return vectors
 
-    def _encode(self, ids: list[list[int]]) -> NDArray[np.float32]:
-        lengths = np.array([len(i) for i in ids])
-        width = int(lengths.max())
-        mask = (np.arange(width) < lengths[:, None]).astype(np.int64)
-        input_ids = np.full((len(ids), width), self._pad_id, np.int64)
-        for row, tokens in enumerate(ids):
-            input_ids[row, : len(tokens)] = tokens
-        feeds: dict[str, NDArray[Any]] = {"input_ids": input_ids, "attention_mask": mask}
-        if "token_type_ids" in self._session.inputs:
-            feeds["token_type_ids"] = np.zeros_like(mask)
-        hidden = self._session.run(feeds)[0]
-        pooled = _pool(hidden, mask, self._pooling)
-        norms = np.linalg.norm(pooled, axis=1, keepdims=True)
-        unit: NDArray[np.float32] = pooled / np.maximum(norms, 1e-12)
-        return unit
+
+def _open(bundle: Bundle, threads: int | None, target: str) -> tuple[Engine, str]:
+    """Load what runs the bundle's embedder; return it, and why not on CUDA, where it could."""
+    if bundle.embedder.engine not in ("native", "onnx"):
+        raise BundleError(
+            f"{bundle.path}: its embedder is made for the engine {bundle.embedder.engine!r:.40}, "
+            "this version has native and onnx; export the bundle again, or upgrade edgepersona"
+        )
+    if bundle.embedder.engine == "native":
+        from edgepersona.nativeencoder import NativeEncoder
+
+        return NativeEncoder(bundle, threads=threads), ""
+    from edgepersona.onnxencoder import OnnxEncoder
+
+    left_out = ""
+    if bundle.embedder.precision == "fp16" and target.partition("-")[0] != "cpu":
+        try:
+            return OnnxEncoder(bundle, target="cuda"), ""
+        except EdgePersonaError as error:
+            left_out = f"cuda-fp16: {error}"
+    return OnnxEncoder(bundle, threads=threads), left_out
 
 
-def batches(lengths: list[int], most: int = _BATCH_TOKENS["cpu"]) -> Iterator[list[int]]:
+def batches(lengths: list[int], most: int) -> Iterator[list[int]]:
     """Group texts, by their lengths in tokens, so that little is computed for padding.
 
     ``most``: tokens of a group, padding included.
@@ -108,18 +109,3 @@ def batches(lengths: list[int], most: int = _BATCH_TOKENS["cpu"]) -> Iterator[li
         batch.append(row)
     if batch:
         yield batch
-
-
-def _pool(
-    hidden: NDArray[np.float32], mask: NDArray[np.int64], pooling: str
-) -> NDArray[np.float32]:
-    """Reduce (n, tokens, ndim) to (n, ndim) the way the model was trained (Reimers 2019, §3)."""
-    pooled: NDArray[np.float32]
-    if pooling == "cls":
-        pooled = hidden[:, 0]
-    elif pooling == "last":
-        pooled = hidden[np.arange(len(hidden)), mask.sum(axis=1) - 1]
-    else:
-        weights = mask[..., None].astype(np.float32)
-        pooled = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
-    return pooled

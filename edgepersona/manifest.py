@@ -12,11 +12,15 @@ from edgepersona.errors import BundleError
 
 @dataclass(frozen=True, slots=True)
 class EmbedderSpec:
-    """The text encoder: its files, and how its outputs become one vector."""
+    """The text encoder: its files, and how its outputs become one vector.
+
+    ``engine`` is what runs it: ``native`` or ``onnx``.
+    """
 
     path: str
     tokenizer: str
     source: str
+    engine: str
     precision: str
     ndim: int
     max_tokens: int

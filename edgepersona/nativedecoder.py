@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +10,13 @@ from numpy.typing import NDArray
 
 from edgepersona._native import KvCache, Transformer, build_info
 from edgepersona.embeddings import Embeddings
-from edgepersona.errors import BundleError, InputError
+from edgepersona.errors import InputError
+from edgepersona.nativeweights import WEIGHTS, Tensors, open_model, size
 from edgepersona.runtime import physical_cores
 
 if TYPE_CHECKING:
     from edgepersona.bundle import Bundle
     from edgepersona.manifest import Variant
-
-WEIGHTS = "weights.bin"
 
 _SIZES = ("hidden", "intermediate", "heads", "kv_heads", "head_dim", "vocab", "positions")
 _NUMBERS = ("norm_eps", "attention_scale", "attention_softcap", "logits_softcap")
@@ -126,64 +124,33 @@ class NativeState:
 
 
 def _open(bundle: Bundle, variant: Variant, threads: int) -> Transformer:
-    index = bundle.file(variant.path)
-    data = bundle.file(f"{variant.path.rpartition('/')[0]}/{WEIGHTS}")
-    try:
-        described = json.loads(index.read_bytes())
-        # Read, not mapped: NumPy asks for large pages, worth a fifth of a token's time.
-        weights = _weights(described, np.fromfile(data, np.uint8))
-        spec = bundle.generator
+    spec = bundle.generator
+
+    def make(described: dict[str, Any], tensors: Tensors) -> Transformer:
+        weights = _weights(described, tensors)
         for name in ("hidden", "kv_heads", "head_dim", "vocab"):
             if weights[name] != getattr(spec, name):
                 raise ValueError(f"{name} is not the manifest's")
         if len(weights["layers"]) != spec.layers or weights["positions"] < spec.context:
             raise ValueError("layers or positions are not the manifest's")
         return Transformer(weights, threads=threads)
-    except KeyError as error:
-        raise BundleError(f"{index}: does not describe {data.name}: lacks {error}") from error
-    # A number of any size overflows somewhere; JSON of any depth runs out of stack.
-    except (InputError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        why = str(error).partition("\n")[0]
-        raise BundleError(f"{index}: does not describe {data.name}: {why}") from error
+
+    data = bundle.file(f"{variant.path.rpartition('/')[0]}/{WEIGHTS}")
+    return open_model(bundle.file(variant.path), data, make)
 
 
-def _weights(described: dict[str, Any], data: NDArray[np.uint8]) -> dict[str, Any]:
+def _weights(described: dict[str, Any], tensors: Tensors) -> dict[str, Any]:
     """Return the model as the core takes it: its index with arrays in the place of offsets."""
-
-    def read(offset: int, count: int, kind: str) -> NDArray[Any]:
-        dtype = np.dtype(kind)
-        size_bytes = count * dtype.itemsize
-        if offset < 0 or count < 0 or offset % dtype.itemsize or offset + size_bytes > len(data):
-            raise ValueError("a tensor lies outside the file")
-        return data[offset : offset + size_bytes].view(dtype)
-
-    def floats(where: dict[str, Any]) -> NDArray[Any]:
-        shape = tuple(where["shape"])
-        return read(where["offset"], int(np.prod(shape, dtype=object)), "<f4").reshape(shape)
-
-    def matrix(where: dict[str, Any]) -> dict[str, Any]:
-        sizes = {name: _size(where[name]) for name in ("rows", "columns", "bits", "block")}
-        rows = -(-sizes["rows"] // 16) * 16
-        blocks = -(-sizes["columns"] // max(sizes["block"], 1))
-        codes = rows * blocks * sizes["block"] * sizes["bits"] // 8
-        found = {
-            **sizes,
-            "codes": read(where["codes"], codes, "u1"),
-            "scales": read(where["scales"], rows * blocks, "<u2"),
-        }
-        if "minima" in where:
-            found["minima"] = read(where["minima"], rows * blocks, "<u2")
-        return found
-
+    floats, matrix = tensors.floats, tensors.matrix
     return {
-        **{name: _size(described[name]) for name in _SIZES},
+        **{name: size(described[name]) for name in _SIZES},
         **{name: float(described[name]) for name in _NUMBERS},
         "activation": str(described["activation"]),
         "ropes": [{k: floats(rope[k]) for k in ("cos", "sin")} for rope in described["ropes"]],
         "layers": [
             {
-                "window": _size(layer["window"]),
-                "rope": _size(layer["rope"]),
+                "window": size(layer["window"]),
+                "rope": size(layer["rope"]),
                 **{name: floats(layer[name]) for name in _VECTORS if name in layer},
                 **{name: matrix(layer[name]) for name in _MATRICES},
             }
@@ -192,9 +159,3 @@ def _weights(described: dict[str, Any], data: NDArray[np.uint8]) -> dict[str, An
         "final_norm": floats(described["final_norm"]),
         "head": matrix(described["head"]),
     }
-
-
-def _size(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 40:
-        raise ValueError(f"{value!r:.40} is no size")
-    return value

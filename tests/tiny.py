@@ -24,6 +24,7 @@ EMBEDDER = {
     "path": "embedder/model.onnx",
     "tokenizer": "embedder/tokenizer.json",
     "source": "none",
+    "engine": "onnx",
     "precision": "fp32",
     "ndim": 32,
     "max_tokens": 16,

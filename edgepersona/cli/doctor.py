@@ -217,7 +217,7 @@ def _embedder_plan(bundle: Bundle) -> dict[str, Any]:
     spec, embedder = bundle.embedder, Embedder(bundle)
     return {
         "model": spec.source,
-        "target": next(t for t, provider in PROVIDERS.items() if provider == embedder.provider),
+        "target": next((t for t, name in PROVIDERS.items() if name == embedder.provider), "cpu"),
         "precision": spec.precision,
         "provider": embedder.provider,
         **({"left_out": embedder.left_out} if embedder.left_out else {}),

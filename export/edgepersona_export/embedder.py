@@ -22,6 +22,7 @@ from edgepersona_export.embedder_graph import (
     speed_up_norms,
     to_fp16,
 )
+from edgepersona_export.embedder_native import write_native
 from edgepersona_export.tokenizer import write_tokenizer
 
 if TYPE_CHECKING:
@@ -39,24 +40,26 @@ _LIBRARIES = ("optimum", "transformers", "onnxruntime", "torch")
 
 @dataclass(frozen=True)
 class EmbedderInfo:
-    """What the manifest keeps of an embedder."""
+    """What the manifest keeps of an embedder; ``path`` is its file in its folder."""
 
+    path: str
+    engine: str  # "native" or "onnx"
     ndim: int
     max_tokens: int
     pooling: str  # "mean", "cls" or "last"
     normalize: bool
     query_prefix: str
     document_prefix: str
-    inputs: tuple[str, ...]
     pad_id: int
     precision: str
 
 
 def export_embedder(source: Path, out: Path, *, precision: Precision) -> EmbedderInfo:
-    """Write ``out/model.onnx`` and ``out/tokenizer.json`` from the model folder ``source``.
+    """Write an embedder and its ``tokenizer.json`` to ``out`` from the model folder ``source``.
 
-    The graph takes ``input_ids`` and ``attention_mask``, int64 (n, tokens), and gives
-    ``last_hidden_state``, float32 (n, tokens, ndim).
+    In int8 it is for the native core. Else it is a graph, ``out``/model.onnx, which takes
+    ``input_ids`` and ``attention_mask``, int64 (n, tokens), and gives ``last_hidden_state``,
+    float32 (n, tokens, ndim).
 
     Raises ExportError for an architecture, a pooling or a precision that is not supported.
     """
@@ -68,23 +71,22 @@ def export_embedder(source: Path, out: Path, *, precision: Precision) -> Embedde
     recipe = read_recipe(source)
     write_tokenizer(source, out)
     with tempfile.TemporaryDirectory(prefix="edgepersona-") as folder, _quietly():
-        model = _fused(source, Path(folder), recipe)
         if precision == "int8":
-            from edgepersona_export.calibration import TEXTS
-            from edgepersona_export.embedder_int8 import quantize_bert
-
-            quantize_bert(model, Path(folder), _tokens(out, TEXTS, recipe.max_tokens))
-        elif precision == "fp16":
-            model = to_fp16(model)
-        _save(model, out / "model.onnx", source)
+            write_native(source, out, recipe)
+        else:
+            model = _fused(source, Path(folder), recipe)
+            model = to_fp16(model) if precision == "fp16" else model
+            _save(model, out / "model.onnx", source)
+    engine = "native" if precision == "int8" else "onnx"
     return EmbedderInfo(
+        path="model.json" if engine == "native" else "model.onnx",
+        engine=engine,
         ndim=recipe.hidden,
         max_tokens=recipe.max_tokens,
         pooling=recipe.pooling,
         normalize=recipe.normalize,
         query_prefix=recipe.query_prefix,
         document_prefix=recipe.document_prefix,
-        inputs=("input_ids", "attention_mask"),
         pad_id=recipe.pad_id,
         precision=precision,
     )
@@ -173,14 +175,6 @@ def _save(model: Any, path: Path, source: Path) -> None:
             f"which holds {_MOST_BYTES:,}: choose precision int8 or fp16"
         )
     onnx.save(model, path)
-
-
-def _tokens(out: Path, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(out / "tokenizer.json"))
-    tokenizer.enable_truncation(max_tokens)
-    return [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
 
 
 @contextmanager

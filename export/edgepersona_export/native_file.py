@@ -39,7 +39,7 @@ def write_native(folder: Path, model: DecoderModel, matrices: Mapping[str, Quant
         )
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / WEIGHTS).open("wb") as stream:
-        file = _File(stream)
+        file = TensorFile(stream)
         index = {
             "hidden": model.hidden,
             "intermediate": model.intermediate,
@@ -81,7 +81,7 @@ def pack(matrix: Quantised) -> tuple[NDArray[np.uint8], NDArray[np.uint16], NDAr
     return np.ascontiguousarray(groups).reshape(-1), by_block(matrix.scales), minima
 
 
-def _layer(file: _File, layer: Layer, matrices: Mapping[str, Quantised]) -> dict[str, Any]:
+def _layer(file: TensorFile, layer: Layer, matrices: Mapping[str, Quantised]) -> dict[str, Any]:
     vectors = {name: getattr(layer, name) for name in _VECTORS}
     columns = {
         "qkv": layer.qkv.shape[1],
@@ -97,16 +97,18 @@ def _layer(file: _File, layer: Layer, matrices: Mapping[str, Quantised]) -> dict
     }
 
 
-class _File:
+class TensorFile:
     """Appends arrays, each at a multiple of a cache line, and says where they are."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
 
     def floats(self, values: NDArray[np.float32]) -> dict[str, Any]:
+        """Append a vector or table; return its entry in the index."""
         return {"offset": self._append(values.astype("<f4")), "shape": list(values.shape)}
 
     def matrix(self, matrix: Quantised, columns: int) -> dict[str, Any]:
+        """Append a matrix, packed; return its entry in the index."""
         codes, scales, minima = pack(matrix)
         where = {
             "rows": len(matrix.codes),

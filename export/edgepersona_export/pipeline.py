@@ -170,10 +170,10 @@ def _stage_embedder(source: Path, stage: Path, options: ExportOptions) -> dict[s
 
     info = export_embedder(source, stage / "embedder", precision=options.embedder_precision)
     return {
-        "path": "embedder/model.onnx",
+        **asdict(info),
+        "path": f"embedder/{info.path}",
         "tokenizer": "embedder/tokenizer.json",
         "source": _label(source),
-        **asdict(info),
     }
 
 

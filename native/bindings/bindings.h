@@ -8,6 +8,7 @@ namespace edgepersona::bindings {
 void register_errors(pybind11::module_& module);
 void register_vector_index(pybind11::module_& module);
 void register_transformer(pybind11::module_& module);
+void register_encoder(pybind11::module_& module);
 void register_persona(pybind11::module_& module);
 void register_persona_cache(pybind11::module_& module);
 void register_kmeans(pybind11::module_& module);

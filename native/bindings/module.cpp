@@ -6,6 +6,7 @@ PYBIND11_MODULE(_native, module) {
     register_errors(module);
     register_vector_index(module);
     register_transformer(module);
+    register_encoder(module);
     register_persona(module);
     register_persona_cache(module);
     register_kmeans(module);

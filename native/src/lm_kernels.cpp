@@ -6,6 +6,10 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #endif
@@ -25,6 +29,21 @@ bool has_avx_vnni() {
     return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & (1U << 4)) != 0;
 }
 
+// Tiles are eight kilobytes a thread, so a process asks the system for them first.
+bool has_tiles() {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    constexpr unsigned kTilesOfBytes = 1U << 24 | 1U << 25;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d & kTilesOfBytes) != kTilesOfBytes) {
+        return false;
+    }
+#if defined(__linux__)
+    constexpr long kAskFor = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
+    return syscall(SYS_arch_prctl, kAskFor, kTileData) == 0;
+#else
+    return false;
+#endif
+}
+
 #endif
 
 bool processor_has(const LmKernels* set) {
@@ -34,6 +53,7 @@ bool processor_has(const LmKernels* set) {
     __builtin_cpu_init();
     if (set == baseline_lm_kernels()) return true;
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
+    if (set == amx_lm_kernels()) return processor_has(avx512_lm_kernels()) && has_tiles();
     if (set == avx512_lm_kernels()) {
         return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
@@ -60,8 +80,8 @@ const LmKernels& choose() {
 
 std::vector<const LmKernels*> usable_lm_kernels() {
     std::vector<const LmKernels*> usable;
-    for (const LmKernels* set : {avx512_lm_kernels(), avxvnni_lm_kernels(), avx2_lm_kernels(),
-                                 neon_lm_kernels(), baseline_lm_kernels()}) {
+    for (const LmKernels* set : {amx_lm_kernels(), avx512_lm_kernels(), avxvnni_lm_kernels(),
+                                 avx2_lm_kernels(), neon_lm_kernels(), baseline_lm_kernels()}) {
         if (processor_has(set)) usable.push_back(set);
     }
     return usable;

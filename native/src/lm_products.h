@@ -313,6 +313,8 @@ LmKernels kernels_of(const char* name) {
             round_blocks,
             multiply<S>,
             rms_norm,
+            layer_norm_in_place,
+            biased_gelu_in_place,
             silu_times,
             gelu_times,
             cap_in_place,

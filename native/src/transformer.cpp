@@ -6,7 +6,9 @@
 #include <string>
 #include <utility>
 
+#include "check_matrix.h"
 #include "edgepersona/errors.h"
+#include "rounded_room.h"
 
 namespace edgepersona {
 namespace {
@@ -17,16 +19,6 @@ constexpr std::size_t kNear = 32 << 10;   // bytes of weights that serve many to
 constexpr std::size_t kShares = 4;        // that attention is cut into for each thread, where it can
 constexpr std::size_t kMost = 1 << 20;    // heads, or values in one: their products do not overflow
 constexpr std::size_t kWidest = kMost * kMost;  // any other size
-constexpr std::size_t kLongestBlock = 1 << 16;  // its sum of 8-bit products fits 32 bits
-
-void check_matrix(const PackedMatrix& m, std::size_t rows, std::size_t columns, const char* name) {
-    const bool stored = (m.bits == 8 || (m.bits == 4 && m.minima != nullptr)) && m.block != 0 &&
-                        m.block % 32 == 0 && m.block <= kLongestBlock;
-    const bool sized = rows != 0 && columns != 0 && rows <= kWidest && columns <= kWidest;
-    if (stored && sized && m.rows == rows && m.columns == columns) return;
-    throw InvalidInput(std::string(name) + " is not a matrix of " + std::to_string(rows) + " by " +
-                       std::to_string(columns) + " in 4 or 8 bits, in blocks of a multiple of 32");
-}
 
 void check_layer(const TransformerModel& m, const TransformerLayer& layer) {
     const std::size_t query = m.heads * m.head_dim, key = m.kv_heads * m.head_dim;
@@ -71,24 +63,6 @@ void turn(float* head, const Rope& rope, std::size_t position) {
     }
 }
 
-// Tokens rounded for the widest matrix.
-struct Rounded {
-    void fit(std::size_t tokens, std::size_t width, std::size_t blocks) {
-        codes.resize(std::max(codes.size(), tokens * width));
-        scales.resize(std::max(scales.size(), tokens * blocks));
-        sums.resize(std::max(sums.size(), tokens * blocks));
-        offsets.resize(std::max(offsets.size(), tokens * blocks));
-    }
-    RoundedTokens of(const PackedMatrix& m) {
-        return {codes.data(), scales.data(), sums.data(), offsets.data(), m.blocks() * m.block,
-                m.blocks()};
-    }
-
-    std::vector<std::int8_t> codes;
-    std::vector<float> scales, sums;
-    std::vector<std::int32_t> offsets;
-};
-
 template <class F>
 void each_matrix(const TransformerModel& model, F f) {
     for (const TransformerLayer& layer : model.layers) {
@@ -103,7 +77,7 @@ void each_matrix(const TransformerModel& model, F f) {
 
 struct Transformer::Scratch {
     std::size_t thread;
-    Rounded rounded;  // of one token
+    RoundedRoom rounded;  // of one token
     std::vector<float> normed, up, query, key, scores, mixed;
     std::vector<std::uint16_t> halves;
 };
@@ -129,7 +103,7 @@ struct Transformer::Room {
     }
 
     std::size_t width = 0, blocks = 0;  // of the widest matrix
-    Rounded rounded;
+    RoundedRoom rounded;
     std::vector<float> residual, joined, qkv, attended, gated;
 
   private:

@@ -106,6 +106,59 @@ TEST(norm_divides_by_the_root_of_the_mean_square) {
     }
 }
 
+TEST(layer_norm_takes_the_mean_away_and_divides_by_the_deviation) {
+    for (const LmKernels* set : usable_lm_kernels()) {
+        for (const std::size_t count : {1, 15, 16, 17, 96, 577}) {
+            const auto before = normal(count, 21, 3.0F), added = normal(count, 22);
+            const auto weight = normal(count, 23), bias = normal(count, 24);
+            for (const float* more : {static_cast<const float*>(nullptr), added.data()}) {
+                auto x = before;
+                set->layer_norm(x.data(), more, weight.data(), bias.data(), count, 1e-5F);
+                const auto value = [&](std::size_t i) {
+                    return before[i] + (more != nullptr ? static_cast<double>(more[i]) : 0.0);
+                };
+                double mean = 0, squares = 0;
+                for (std::size_t i = 0; i < count; ++i) mean += value(i);
+                mean /= static_cast<double>(count);
+                for (std::size_t i = 0; i < count; ++i) {
+                    squares += (value(i) - mean) * (value(i) - mean);
+                }
+                const double inverse = 1 / std::sqrt(squares / static_cast<double>(count) + 1e-5);
+                for (std::size_t i = 0; i < count; ++i) {
+                    check_close(x[i], (value(i) - mean) * inverse * weight[i] + bias[i], 2e-5);
+                }
+            }
+        }
+        auto x = normal(19, 25);
+        x[7] = kNan;
+        const auto weight = normal(19, 26);
+        set->layer_norm(x.data(), nullptr, weight.data(), weight.data(), 19, 1e-5F);
+        CHECK(all_nan(x));
+    }
+}
+
+TEST(gelu_of_a_biased_value_also_far_from_zero) {
+    for (const LmKernels* set : usable_lm_kernels()) {
+        for (const std::size_t count : {1, 7, 16, 63, 64, 65, 200}) {
+            const auto before = normal(count, 27, count == 200 ? 1e4F : 3.0F);
+            const auto bias = normal(count, 28);
+            auto x = before;
+            set->biased_gelu(x.data(), bias.data(), count);
+            for (std::size_t i = 0; i < count; ++i) {
+                const double value = static_cast<double>(before[i]) + bias[i];
+                const double expected = value / 2 * (1 + std::erf(value / std::sqrt(2.0)));
+                check_close(x[i], expected, 5e-5 + std::abs(value) * 1e-5);
+            }
+        }
+        for (const std::size_t at : {0, 5, 18}) {
+            auto x = normal(19, 29);
+            x[at] = kNan;
+            set->biased_gelu(x.data(), normal(19, 30).data(), 19);
+            for (std::size_t i = 0; i < 19; ++i) CHECK(std::isnan(x[i]) == (i == at));
+        }
+    }
+}
+
 TEST(silu_times_up_also_far_from_zero) {
     for (const LmKernels* set : usable_lm_kernels()) {
         check_gate(set->silu, [](double x) { return x / (1 + std::exp(-x)); });

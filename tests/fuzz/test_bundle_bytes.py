@@ -19,6 +19,8 @@ from edgepersona.bundle import FORMAT, MANIFEST, Bundle
 from edgepersona.errors import BundleError
 from edgepersona.manifest import Variant
 from edgepersona.nativedecoder import NativeDecoder
+from edgepersona.nativeencoder import NativeEncoder
+from tests import packed_encoder
 from tests.packed import LayerShape, Shape, described, weights
 from tests.tiny import EMBEDDER, GENERATOR
 
@@ -155,3 +157,38 @@ def test_any_model_opens_or_is_refused(content: bytes) -> None:
         one_line(error)
     else:
         assert decoder.start(capacity=8).verify([1, 2, 3]).shape == (3, 5)
+
+
+ENCODER, ENCODER_WEIGHTS = described(packed_encoder.whole(np.random.default_rng(2)))
+
+
+def open_encoder(content: bytes) -> NativeEncoder:
+    """Open an embedder of such a model.json, whose manifest and weights are as they should be."""
+    words = packed_encoder.VOCAB * packed_encoder.HIDDEN
+    files = {
+        "model.json": content,
+        "weights.bin": ENCODER_WEIGHTS,
+        "embeddings.q8": bytes(words + words // 16),
+    }
+    spec = SimpleNamespace(
+        path="embedder/model.json",
+        pooling="mean",
+        ndim=packed_encoder.HIDDEN,
+        max_tokens=packed_encoder.POSITIONS,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        for name, data in files.items():
+            (path / name).write_bytes(data)
+        bundle: Any = SimpleNamespace(embedder=spec, file=lambda name: path / Path(name).name)
+        return NativeEncoder(bundle, threads=1)
+
+
+@given(bytes_of(damaged(ENCODER)))
+def test_any_encoder_opens_or_is_refused(content: bytes) -> None:
+    try:
+        encoder = open_encoder(content)
+    except BundleError as error:
+        one_line(error)
+    else:
+        assert encoder.encode([[1, 2, 3], [4]]).shape == (2, packed_encoder.HIDDEN)

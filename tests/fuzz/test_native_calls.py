@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepersona._native import (
+    Encoder,
     KvCache,
     NgramModel,
     Persona,
@@ -20,6 +21,7 @@ from edgepersona._native import (
 )
 from edgepersona.errors import InputError
 from edgepersona.sampling import Sampler, SamplingParams
+from tests import packed_encoder
 from tests.packed import LayerShape, Shape, weights
 
 DTYPES = [
@@ -156,6 +158,20 @@ def _damaged(draw: Any, value: Any) -> Any:
         missing = draw(st.sampled_from([*[None] * 60, *value]))
         return {name: _damaged(draw, v) for name, v in value.items() if name != missing}
     return value
+
+
+@given(st.data())
+def test_an_encoder_encodes_or_refuses(data: st.DataObject) -> None:
+    model = _damaged(data.draw, packed_encoder.weights(np.random.default_rng(1)))
+    encoder = attempt(Encoder, model, threads=data.draw(st.integers(0, 2)))
+    if encoder is None:
+        return
+    for _ in range(data.draw(st.integers(1, 4))):
+        lengths = data.draw(st.lists(st.integers(0, 9), max_size=4))
+        states = data.draw(arrays(near(sum(lengths), packed_encoder.HIDDEN), "f4"))
+        wrong = data.draw(st.integers(0, 9)) == 0
+        given = data.draw(arrays(near(len(lengths)), "i8")) if wrong else np.array(lengths, "i8")
+        attempt(encoder.encode, states, given)
 
 
 @given(st.data())

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgepersona import embedder as module
+from edgepersona import embedder, onnxencoder
 from edgepersona.embedder import Embedder
-from edgepersona.errors import EdgePersonaError
+from edgepersona.errors import BundleError, EdgePersonaError
 from edgepersona.manifest import EmbedderSpec
 from tests.tiny import EMBEDDER
 
@@ -18,6 +18,7 @@ class Bundle:
     """A bundle of one embedder, whose files are names."""
 
     embedder_hash = "5f"
+    path = "bundle"
 
     def __init__(self, precision: str) -> None:
         self.embedder = replace(EmbedderSpec(**EMBEDDER), precision=precision)
@@ -51,8 +52,8 @@ class Tokenizer:
 
 @pytest.fixture(autouse=True)
 def _stand_ins(monkeypatch):
-    monkeypatch.setattr(module, "Session", Session)
-    monkeypatch.setattr(module, "Tokenizer", Tokenizer)
+    monkeypatch.setattr(onnxencoder, "Session", Session)
+    monkeypatch.setattr(embedder, "Tokenizer", Tokenizer)
     monkeypatch.delenv("EDGEPERSONA_TARGET", raising=False)
 
 
@@ -68,8 +69,8 @@ def _stand_ins(monkeypatch):
     ],
 )
 def test_only_fp16_runs_on_a_gpu_unless_the_cpu_is_asked_for(precision, target, device):
-    embedder = Embedder(Bundle(precision), target=target)
-    assert (embedder.provider, embedder.left_out) == (f"the provider of {device}", "")
+    made = Embedder(Bundle(precision), target=target)
+    assert (made.provider, made.left_out) == (f"the provider of {device}", "")
 
 
 def test_the_environment_speaks_where_no_caller_does(monkeypatch):
@@ -79,14 +80,21 @@ def test_the_environment_speaks_where_no_caller_does(monkeypatch):
 
 def test_falling_back_to_the_cpu_is_told_with_its_reason(monkeypatch):
     monkeypatch.setattr(Session, "targets", ("cpu",))
-    embedder = Embedder(Bundle("fp16"))
-    assert embedder.provider == "the provider of cpu"
-    assert embedder.left_out == "cuda-fp16: no NVIDIA GPU"
+    made = Embedder(Bundle("fp16"))
+    assert made.provider == "the provider of cpu"
+    assert made.left_out == "cuda-fp16: no NVIDIA GPU"
 
 
 @pytest.mark.parametrize(("precision", "runs"), [("fp32", 5), ("fp16", 1)])
 def test_a_gpu_is_given_more_at_once(precision, runs):
-    embedder = Embedder(Bundle(precision))
-    vectors = embedder.encode(["x" * 128] * 20)
+    made = Embedder(Bundle(precision))
+    vectors = made.encode(["x" * 128] * 20)
     assert vectors.shape == (20, 32)
-    assert len(embedder._session.widths) == runs
+    assert len(made._engine._session.widths) == runs
+
+
+def test_an_engine_that_this_version_lacks_is_refused():
+    bundle = Bundle("int8")
+    bundle.embedder = replace(bundle.embedder, engine="abacus")
+    with pytest.raises(BundleError, match="made for the engine 'abacus'"):
+        Embedder(bundle)

@@ -24,6 +24,8 @@ LAYERS = [
         "nativedecoder",
         "onnxdecoder",
         "portabledecoder",
+        "nativeencoder",
+        "onnxencoder",
         "drafting",
         "prefixes",
         "layout",
@@ -33,7 +35,7 @@ LAYERS = [
         *("fulltext", "graphtable", "headtable", "metatable", "recordtable", "tokentable"),
         *("vectortable", "newest", "database"),
     },
-    {"variants", "engines", "embeddings"},
+    {"variants", "engines", "embeddings", "nativeweights"},
     {
         *("runtime", "text", "bundle", "manifest", "sampling", "prompt"),
         *("repeats", "passcosts", "structured", "biases", "headfile", "personahead"),

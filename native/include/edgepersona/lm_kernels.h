@@ -43,6 +43,12 @@ struct LmKernels {
                      std::size_t stride);
     // to = x / rms(x) * weight (Zhang and Sennrich 2019).
     void (*norm)(const float* x, const float* weight, std::size_t count, float eps, float* to);
+    // x + added, where that is not null, normed: (x - mean) / deviation * weight + bias
+    // (Ba et al. 2016).
+    void (*layer_norm)(float* x, const float* added, const float* weight, const float* bias,
+                       std::size_t count, float eps);
+    // x = GELU(x + bias), to 5e-5.
+    void (*biased_gelu)(float* x, const float* bias, std::size_t count);
     // gate = gate * sigmoid(gate) * up.
     void (*silu)(float* gate, const float* up, std::size_t count);
     // gate = GELU(gate) * up, by its approximation with tanh (Hendrycks and Gimpel 2016).
@@ -73,6 +79,7 @@ const LmKernels& lm_kernels();
 std::vector<const LmKernels*> usable_lm_kernels();
 
 // One function a set; null where the build is for another architecture.
+const LmKernels* amx_lm_kernels();      // AVX-512 and tiles
 const LmKernels* avx512_lm_kernels();   // with VNNI
 const LmKernels* avxvnni_lm_kernels();  // AVX2 with VNNI
 const LmKernels* avx2_lm_kernels();
