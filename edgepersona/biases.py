@@ -78,7 +78,7 @@ class NgramBias:
     decode
         Token ids to text.
     weight
-        w where most is foretold from, from 0 to 1.
+        w where most is foretold from, from 0 to 1. With 0 nothing is lifted.
     beside_records
         Whether records stand in the prompt.
     shown
@@ -106,12 +106,14 @@ class NgramBias:
         counts = self._counts()
         if counts is None:
             return
+        context = np.array(answer[-_CONTEXT:], dtype=np.int32)
         top = logits.max()
         total = top + np.log(np.exp(logits - top).sum())
-        context = np.array(answer[-_CONTEXT:], dtype=np.int32)
         copied = self._copied(counts, answer, context)
         copied = copied[copied < len(logits)]
         logits[copied] -= np.float32(_COPY)
+        if not self._weight:
+            return
         ids, probs, weights, foretold = self._foretold(counts, context, len(logits))
         given, least = logits[ids], np.float32(np.log(_PLAUSIBLE))
         lifts = weights * (np.log(probs) - (given - total))

@@ -316,8 +316,6 @@ class Profile:
         generator = self._generator.get()
         fit = read_fit(self._store.load_weight(field))
         weight = fit.weight if fit and fit.generator == generator.hash else DEFAULT
-        if not weight:
-            return None
         titles = [record.title for record in self.get(shown)] if task.is_new else []
         return NgramBias(
             self._ngrams[field].counts,

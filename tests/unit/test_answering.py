@@ -404,7 +404,8 @@ def test_what_the_words_weigh_is_found_out_after_an_answer(profile, store) -> No
     assert own.bias(TITLE)._weight == fit.weight > 0
     fits = replace(fit, nats=tuple([[-n for n in row] for row in r] for r in fit.nats))
     own._store.save_weight("title", fits.as_json(), own.generation)
-    assert own.bias(TITLE) is None  # off where it does not help
+    assert own.bias(TITLE)._weight == 0  # off where it does not help
+    assert same(*(own.generate(TITLE, strategy=s, params=WORDS) for s in ("none", "none+cache")))
     own.delete(["3"])
     assert own.bias(TITLE)._weight == DEFAULT
     own.close()

@@ -92,6 +92,16 @@ def test_what_a_record_shown_alone_has_is_held_back() -> None:
     assert lifts("the cat sat", *texts, shown=shown).get("s", 0) >= 0
 
 
+def test_without_weight_nothing_is_lifted_and_what_is_shown_is_held_back() -> None:
+    texts = ["the cat sat", "the dog ran"]
+    assert likelier("the ", *texts, weight=0.0) == ""
+    logits = np.zeros(VOCAB, np.float32)
+    shown = [tokens("the cat sat")]
+    NgramBias(lambda: counted(*texts), decode, 0.0, shown=shown).apply(logits, tokens("the "))
+    assert decode(np.flatnonzero(logits)) == "c"
+    assert logits.min() == -COPY
+
+
 def test_a_record_shown_that_is_not_counted_is_held_back_too() -> None:
     assert lifts("ab", "xyz", shown=[tokens("abc"), tokens("ab")]) == {"c": -COPY}
 
