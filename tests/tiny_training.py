@@ -78,7 +78,12 @@ def run(folder: Path, **changes: Any):
     return train(
         bundle,
         embedder,
-        Places(((folder / "history.jsonl", "title"),), folder / "bundle", folder / "head"),
+        Places(
+            ((folder / "history.jsonl", "title"),),
+            folder / "bundle",
+            folder / "head",
+            ("the people of the test",),
+        ),
         Options(**options),
         frozen=FrozenModel(_model()),
         resume=resume,
@@ -91,4 +96,4 @@ def _model():
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]))
+    print("processes", run(Path(sys.argv[1])).processes)

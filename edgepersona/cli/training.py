@@ -68,7 +68,7 @@ def register(commands: Commands) -> None:
         default=0.0,
         help="weight of the own-against-other term, which doubles the time (default: 0)",
     )
-    parser.add_argument("--persona-tokens", type=int, default=2, help="pooled ones (default: 2)")
+    parser.add_argument("--persona-tokens", type=int, default=4, help="pooled ones (default: 4)")
     parser.add_argument(
         "--records", type=int, default=4, help="whose titles are read word by word (default: 4)"
     )
@@ -84,6 +84,14 @@ def register(commands: Commands) -> None:
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument(
         "--dtype", choices=["auto", "bf16", "fp32"], default="auto", help="of the frozen LLM"
+    )
+    parser.add_argument(
+        "--credit",
+        type=utf8,
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="whom the data is owed to, for the head to say; may be given several times",
     )
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--add", action="store_true", help="put the head into the bundle too")
@@ -128,7 +136,7 @@ def _train(args: argparse.Namespace, tasks: list[str]) -> Outcome:
     llm = resolve(args.preset).llm if args.preset else locate(args.llm)
     check_llm(bundle, llm)
     sources = tuple(zip(args.data, tasks, strict=True))
-    places = Places(sources, llm, args.out)
+    places = Places(sources, llm, args.out, tuple(args.credit))
     with progress_bar("train", unit="step") as show:
         outcome = train(
             bundle,
@@ -168,9 +176,11 @@ def _tell(args: argparse.Namespace, outcome: Outcome) -> None:
     verdict = outcome.verdict
     if args.json:
         numbers = {k: v for k, v in asdict(verdict).items() if isfinite(v)}
-        say_json({**asdict(outcome), "verdict": numbers, "head": str(args.out)})
+        loss = outcome.loss if isfinite(outcome.loss) else None
+        say_json({**asdict(outcome), "loss": loss, "verdict": numbers, "head": str(args.out)})
         return
-    say(f"{outcome.steps:,} steps, {outcome.samples:,} samples, loss {outcome.loss:.3f}")
+    last = f", loss {outcome.loss:.3f}" if isfinite(outcome.loss) else ""  # all done before
+    say(f"{outcome.steps:,} steps, {outcome.samples:,} samples{last}")
     if verdict.samples:
         say(
             f"people held out, {verdict.samples:,} samples: {verdict.own:.3f} nats a token with "

@@ -58,6 +58,7 @@ def test_a_run_learns_and_leaves_a_head_a_log_and_a_verdict(folder: Path) -> Non
     assert np.mean(curve[-5:]) < np.mean(curve[:5]) - 0.2
     index, arrays = tiny_head.read(folder / "head")
     assert index["recipe"]["options"]["epochs"] == 12
+    assert index["credits"] == ["the people of the test"]
     assert index["shape"]["tasks"] == ["title", "title+rag"]
     assert arrays["before"].shape == (2, 2, 32)
     assert outcome.verdict.samples
@@ -129,14 +130,18 @@ def test_two_processes_give_the_curve_of_one(folder: Path) -> None:
     tiny_training.run(folder)
     alone = losses(folder)
     command = [
-        *(sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"),
-        *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
-        *("--main_process_port", "0", "--module", "tests.tiny_training", str(folder)),
+        # Its --cpu asks for MPI. What several processes are, a processor's are too.
+        *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"),
+        *("--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"),
+        *("--dynamo_backend", "no", "--main_process_port", "0"),
+        *("--module", "tests.tiny_training", str(folder)),
     ]
     path = os.pathsep.join([str(ROOT), str(ROOT / "export"), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    environment |= {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("processes 2") == 2
     assert losses(folder) == pytest.approx(alone, abs=2e-3)
 
 

@@ -106,10 +106,14 @@ class Collator:
         ]
         shows = Random(seed).random() < self._drawing.shown  # noqa: S311
         written = [self._write(s, e, shows=shows) for s, e in zip(samples, earlier, strict=True)]
-        theirs = [self._write(s, e, shows=shows) for s, e in zip(samples, others, strict=True)]
+        theirs = (
+            [self._write(s, e, shows=True).before for s, e in zip(samples, others, strict=True)]
+            if shows
+            else []
+        )
         return Batch(
             before=[list(w.before) for w in written],
-            before_other=[list(w.before) for w in theirs] if shows else None,
+            before_other=[list(before) for before in theirs] or None,
             after=[list(w.after) for w in written],
             targets=[
                 self._writer.target(

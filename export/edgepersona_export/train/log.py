@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+_SMOOTHED = 16
+"""Batches: one is of a few samples of one source, and losses of sources lie far apart."""
+
 
 def begin(file: Path, *, start: int = 0) -> None:
     """Begin a log, or take one up at ``start``: lines of later steps go, for those come again."""
@@ -39,13 +42,28 @@ def draw(lines: Sequence[dict[str, Any]], file: Path) -> bool:
         return False
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
-    for name, style in (("loss", "-"), ("held_out", "o-"), ("held_out_other", "o--")):
+    losses = [(line["step"], line["loss"]) for line in lines if "loss" in line]
+    if losses:
+        axes.plot(*zip(*losses, strict=True), "-", color="0.8", label="loss of a batch")
+        axes.plot(*zip(*_smoothed(losses), strict=True), "-", label=f"mean of {_SMOOTHED}")
+    for name, style in (("held_out", "o"), ("held_out_other", "x")):
         points = [(line["step"], line[name]) for line in lines if name in line]
         if points:
-            axes.plot(*zip(*points, strict=True), style, label=name.replace("_", " "), markersize=3)
+            axes.plot(*zip(*points, strict=True), style, label=name.replace("_", " "))
     axes.set_xlabel("step")
     axes.set_ylabel("nats a token")
     if axes.lines:
         axes.legend()
     figure.savefig(file, format="png", dpi=120)
     return True
+
+
+def _smoothed(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    return [
+        (
+            step,
+            sum(value for _, value in points[max(0, i + 1 - _SMOOTHED) : i + 1])
+            / min(i + 1, _SMOOTHED),
+        )
+        for i, (step, _) in enumerate(points)
+    ]

@@ -42,7 +42,7 @@ class Shape:
     """Instruction tokens before the persona."""
     after: int = 1
     """Instruction tokens after it."""
-    pooled: int = 2
+    pooled: int = 4
     """Persona tokens, each a weighted sum over the whole history; 0: none."""
     reads: str = "words"
     records: int = 4

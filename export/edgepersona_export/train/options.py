@@ -67,6 +67,8 @@ class Places:
     llm: Path
     """The bundle's LLM as torch reads it: a folder or a GGUF file."""
     out: Path
+    credits: tuple[str, ...] = ()
+    """Whom the histories are owed to: it goes into the head."""
 
     @property
     def run(self) -> Path:

@@ -56,6 +56,7 @@ class Outcome:
     loss: float
     verdict: Verdict
     seconds: float
+    processes: int = 1
 
 
 def train(
@@ -111,7 +112,14 @@ def train(
         verdict = judge(objective, prepared.judging, prepared.held_out, batch=options.batch)
         _finish(prepared, verdict, steps, bundle, places, watcher)
     accelerator.wait_for_everyone()
-    return Outcome(steps, len(prepared.learnt), loss, verdict, time.monotonic() - began)
+    return Outcome(
+        steps,
+        len(prepared.learnt),
+        loss,
+        verdict,
+        time.monotonic() - began,
+        int(accelerator.num_processes),
+    )
 
 
 class _State:
@@ -188,7 +196,7 @@ def _finish(
 ) -> None:
     if verdict.samples:
         log.add(places.run / LOG, steps, held_out=verdict.own, held_out_other=verdict.other)
-    write_head(prepared.head, bundle, places.out, recipe=prepared.recipe)
+    write_head(prepared.head, bundle, places.out, recipe=prepared.recipe, credits_=places.credits)
     if not log.draw(log.read(places.run / LOG), places.run / CURVE):
         watcher.note("no curve was drawn: for one, run pip install 'edgepersona[eval]'")
 
