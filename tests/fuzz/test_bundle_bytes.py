@@ -49,7 +49,7 @@ def damaged(draw: st.DrawFn, whole: Any) -> Any:
             key = draw(st.sampled_from(sorted(at) if isinstance(at, dict) else range(len(at))))
         how = draw(st.sampled_from(["replace", "replace", "drop", "name"]))
         if how == "replace" or at is holder:
-            at[key] = draw(ANYTHING)
+            at[key] = copy.deepcopy(draw(ANYTHING))  # may be damaged in turn
         elif how == "drop" or isinstance(at, list):
             del at[key]
         else:

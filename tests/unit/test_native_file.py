@@ -10,6 +10,7 @@ import pytest
 
 from edgepersona.errors import ExportError
 from edgepersona.nativedecoder import _weights
+from edgepersona.nativeweights import Tensors
 from edgepersona_export.decoder_model import DecoderModel, Layer, Rope
 from edgepersona_export.native_file import pack, write_native
 from edgepersona_export.quantize import Quantised, dequantise
@@ -103,7 +104,7 @@ def test_what_is_written_is_what_the_runtime_reads(tmp_path: Path, bias: bool) -
     model, matrices = _model(bias=bias)
     write_native(tmp_path / "native", model, matrices)
     index = json.loads((tmp_path / "native/model.json").read_text("utf-8"))
-    found = _weights(index, np.fromfile(tmp_path / "native/weights.bin", np.uint8))
+    found = _weights(index, Tensors(tmp_path / "native/weights.bin"))
     for name in ("hidden", "intermediate", "heads", "kv_heads", "head_dim", "vocab", "positions",
                  "norm_eps", "activation", "attention_scale", "attention_softcap",
                  "logits_softcap"):  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -193,3 +195,9 @@ def test_a_gpu_is_described_by_its_driver():
 def test_a_driver_without_a_gpu_is_told_apart_from_a_broken_one(driver, why):
     with pytest.raises(EdgePersonaError, match=why):
         read_gpu(driver)
+
+
+def test_a_missing_onnxruntime_is_one_line_that_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # an import of it fails
+    with pytest.raises(EdgePersonaError, match=r"run pip install 'edgepersona\[cpu\]'"):
+        runtime.onnxruntime.__wrapped__()

@@ -105,7 +105,7 @@ def test_untrained_projectors_put_things_among_the_words() -> None:
     direct = Projector(4, 64, 48, calibration, direct=True)
     assert torch.allclose(direct.place(direct(words)), words + calibration.centre, atol=1e-5)
     unit = torch.nn.functional.normalize(torch.randn(40, 32), dim=-1)
-    far = Projector(4, 32, 48, calibration, direct=False)(unit).norm(dim=-1).mean()
+    far = Projector(4, 32, 48, calibration, direct=False)(unit).norm(dim=-1).mean().detach()
     assert 0.3 < float(far) / calibration.spread < 3
 
 
