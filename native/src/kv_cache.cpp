@@ -43,6 +43,7 @@ void KvCache::check(std::size_t length) const {
 
 void KvCache::save(std::size_t length, std::uint8_t* to) const {
     check(length);
+    if (!length) return;  // `to` may be null
     const std::size_t row = head_dim_ * sizeof(std::uint16_t), whole = length / kBlock * kBlock;
     std::vector<std::uint16_t> key(head_dim_);
     for (std::size_t part = 0; part < layers_ * heads_; ++part) {
@@ -61,6 +62,7 @@ void KvCache::save(std::size_t length, std::uint8_t* to) const {
 
 void KvCache::load(std::size_t length, const std::uint8_t* from) {
     check(length);
+    if (!length) return;
     const std::size_t row = head_dim_ * sizeof(std::uint16_t), whole = length / kBlock * kBlock;
     std::vector<std::uint16_t> key(head_dim_);
     for (std::size_t part = 0; part < layers_ * heads_; ++part) {
