@@ -23,7 +23,7 @@ class Embeds:
     """An embedder that goes by the hash of a text."""
 
     hash = "0" * 64
-    ndim = 8
+    ndim = 32  # the bundle's
 
     def __init__(self) -> None:
         self.texts = 0
@@ -71,18 +71,21 @@ def run(folder: Path, **changes: Any):
     from edgepersona_export.train.run import Watcher, train
 
     resume, embedder = changes.pop("resume", False), changes.pop("embedder", None) or Embeds()
+    start, task = changes.pop("start", None), changes.get("tasks", ("title",))[0]
     told = {name: changes.pop(name) for name in ("save_every", "progress") if name in changes}
     shape = {"before": 2, "after": 2, "pooled": 2, "records": 2, "words": 4}
+    shape |= changes.pop("shape", {})
     options = {"batch": 4, "held_out": 0.3, "shape": shape, "lr": 5e-3, **changes}
     bundle = Bundle.open(folder / "bundle")
     return train(
         bundle,
         embedder,
         Places(
-            ((folder / "history.jsonl", "title"),),
+            ((folder / "history.jsonl", task),),
             folder / "bundle",
             folder / "head",
             ("the people of the test",),
+            start,
         ),
         Options(**options),
         frozen=FrozenModel(_model()),

@@ -59,6 +59,13 @@ def register(commands: Commands) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="where the head goes"
     )
+    parser.add_argument(
+        "--start",
+        type=Path,
+        metavar="DIR",
+        help="begin with this head, of the same models and sizes (default: with one that has "
+        "learnt nothing)",
+    )
     parser.add_argument("--epochs", type=float, default=2.0, help="default: 2")
     parser.add_argument("--batch", type=positive, default=16, help="samples a step (default: 16)")
     parser.add_argument("--lr", type=float, default=2e-3, help="default: 0.002")
@@ -136,7 +143,7 @@ def _train(args: argparse.Namespace, tasks: list[str]) -> Outcome:
     llm = resolve(args.preset).llm if args.preset else locate(args.llm)
     check_llm(bundle, llm)
     sources = tuple(zip(args.data, tasks, strict=True))
-    places = Places(sources, llm, args.out, tuple(args.credit))
+    places = Places(sources, llm, args.out, tuple(args.credit), args.start)
     with progress_bar("train", unit="step") as show:
         outcome = train(
             bundle,

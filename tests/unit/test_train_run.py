@@ -89,6 +89,41 @@ def test_a_stopped_run_goes_on_to_the_same_head(folder: Path, tmp_path: Path) ->
         assert np.array_equal(array, weights(folder)[name]), name
 
 
+def began(folder: Path, **changes: object) -> dict[str, np.ndarray]:
+    """Return the weights after next to no learning, from the head of an earlier run on."""
+    (folder / "head").rename(folder / "earlier")
+    tiny_training.run(folder, epochs=0.01, lr=1e-9, start=folder / "earlier", **changes)
+    return weights(folder)
+
+
+def test_a_run_begins_with_the_head_it_is_told_of(folder: Path) -> None:
+    tiny_training.run(folder, epochs=2)
+    learnt = weights(folder)
+    for name, array in began(folder).items():
+        # Matrices are kept as halves, and were halves before.
+        assert array == pytest.approx(learnt[name].astype(np.float32), rel=2e-3, abs=1e-4), name
+    index = tiny_head.read(folder / "head")[0]
+    assert len(index["recipe"]["start"]) == 2
+
+
+def test_a_task_that_the_other_head_does_not_know_begins_as_words(folder: Path) -> None:
+    tiny_training.run(folder, epochs=0.01, lr=1e-9, tasks=("rating",))
+    words = weights(folder)
+    (folder / "head").rename(folder / "untaught")
+    tiny_training.run(folder, epochs=2)
+    learnt = weights(folder)
+    arrays = began(folder, tasks=("rating",))
+    for name in ("before", "after", "lead"):
+        assert arrays[name] == pytest.approx(words[name], abs=1e-5), name
+    assert arrays["title_outer"] == pytest.approx(learnt["title_outer"], rel=2e-3, abs=1e-4)
+
+
+def test_a_head_of_other_sizes_is_no_beginning(folder: Path) -> None:
+    tiny_training.run(folder, epochs=0.01)
+    with pytest.raises(InputError, match="has pooled 2, this run 1: choose the same"):
+        began(folder, shape={"pooled": 1})
+
+
 def test_resuming_with_other_options_is_refused(folder: Path) -> None:
     tiny_training.run(folder, epochs=1)
     with pytest.raises(InputError, match="other models, data or options"):

@@ -210,6 +210,11 @@ class PersonaHead(nn.Module):
         """Tokens before each title: (tasks, lead, hidden)."""
         return self._lead + self._lead_all
 
+    def by_task(self) -> dict[str, nn.Parameter]:
+        """Return what each task learns for itself: before, after and lead, as a head names them."""
+        tokens = {"before": self._before, "after": self._after}
+        return tokens | ({"lead": self._lead} if self.shape.records else {})
+
     def forward(self, history: History, tasks: Tensor, embed: Embed) -> tuple[Tensor, Tensor]:
         """Return soft tokens (n, k, hidden) and which of them are there, bool (n, k)."""
         count = len(tasks)

@@ -69,6 +69,8 @@ class Places:
     out: Path
     credits: tuple[str, ...] = ()
     """Whom the histories are owed to: it goes into the head."""
+    start: Path | None = None
+    """A head to begin with; None: one that has learnt nothing."""
 
     @property
     def run(self) -> Path:

@@ -10,7 +10,7 @@ import torch
 
 from edgepersona.bundle import Bundle, hash_file
 from edgepersona.errors import InputError
-from edgepersona.headfile import model_hashes
+from edgepersona.headfile import ARRAYS, INDEX, model_hashes
 from edgepersona_export.train.batches import Collator, Drawing
 from edgepersona_export.train.frozen import FrozenModel
 from edgepersona_export.train.histories import Corpus, Sample
@@ -23,6 +23,7 @@ from edgepersona_export.train.model import (
 )
 from edgepersona_export.train.options import Options, Places
 from edgepersona_export.train.prompts import PromptWriter
+from edgepersona_export.train.start import start_from
 from edgepersona_export.train.vectors import Vectors
 
 FIRST_WORDS = ("\n\n{}s I wrote:", "\n", "\n{}:")
@@ -71,8 +72,11 @@ def prepare(
     def collator(drawing: Drawing) -> Collator:
         return Collator(corpus, vectors, writer, shape, drawing)
 
+    head = new_head(shape, frozen, writer)
+    if places.start:
+        start_from(head, places.start, bundle)
     return Prepared(
-        head=new_head(shape, frozen, writer),
+        head=head,
         collator=collator(options.drawing),
         judging=collator(still),
         learnt=learnt,
@@ -81,6 +85,7 @@ def prepare(
             "data": [[path.name, hash_file(path), task] for path, task in places.sources],
             "models": model_hashes(bundle),
             "options": options.to_json(),
+            "start": places.start and [hash_file(places.start / n) for n in (INDEX, ARRAYS)],
         },
     )
 

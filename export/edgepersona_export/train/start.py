@@ -1,0 +1,65 @@
+"""Begins a head with what another one learnt: one's own people then take fewer samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from edgepersona.bundle import Bundle
+from edgepersona.errors import InputError
+from edgepersona.headfile import ARRAYS, INDEX, HeadFile, read_files
+
+if TYPE_CHECKING:
+    from edgepersona_export.train.model import PersonaHead, Projector
+
+_SIZES = ("before", "after", "pooled", "reads", "records", "lead", "words", "inner", "adapted")
+
+
+@torch.no_grad()
+def start_from(head: PersonaHead, folder: Path, bundle: Bundle) -> None:
+    """Give ``head`` the weights of the head in ``folder``, of the same models and sizes.
+
+    A task that the other did not know begins as words, as always. Raises BundleError where the
+    files are damaged or of other models, InputError where the sizes differ.
+    """
+    other = read_files(folder / INDEX, folder / ARRAYS, bundle)
+    for name in _SIZES:
+        mine, theirs = getattr(head.shape, name), getattr(other.shape, name)
+        if mine != theirs:
+            raise InputError(f"{folder}: has {name} {theirs}, this run {mine}: choose the same")
+    _copy_tasks(head, other)
+    if head.shape.pooled:
+        head.log_scale.copy_(torch.tensor(other.scale).log())
+        if head.shape.adapted:
+            _copy(head.adapter, other.arrays["adapter"])
+        _copy_projector(head.pool, "pool", other)
+    if head.shape.records:
+        _copy_projector(head.title, "title", other)
+
+
+def _copy_tasks(head: PersonaHead, other: HeadFile) -> None:
+    known = {task: row for row, task in enumerate(other.shape.tasks)}
+    for name, tokens in head.by_task().items():
+        for row, task in enumerate(head.shape.tasks):
+            if task in known:
+                _copy(tokens[row], other.arrays[name][known[task]])
+
+
+def _copy_projector(projector: Projector, name: str, other: HeadFile) -> None:
+    """Undo what was folded together when the head was written."""
+    arrays = other.arrays
+    _copy(projector.inner.weight, arrays[f"{name}_inner"] / projector.input_scale)
+    _copy(projector.inner.bias, arrays[f"{name}_bias"])
+    _copy(projector.outer.weight, arrays[f"{name}_outer"] / projector.output_scale)
+    _copy(projector.gain, arrays[f"{name}_gain"][:, None])
+    _copy(projector.offset, arrays[f"{name}_offset"])
+    projector.offset.sub_(projector.get_buffer("centre"))
+
+
+def _copy(to: Tensor, array: NDArray[np.float32]) -> None:
+    to.copy_(torch.from_numpy(array))
