@@ -99,4 +99,5 @@ def _model():
 
 
 if __name__ == "__main__":
-    print("processes", run(Path(sys.argv[1])).processes)
+    # In one write: another process of the run writes to the same pipe.
+    sys.stdout.write(f"processes {run(Path(sys.argv[1])).processes}\n")
