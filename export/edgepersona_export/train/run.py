@@ -91,7 +91,8 @@ def train(
     reads_titles = options.shape.get("reads") == "output"
     if is_first:
         watcher.note(
-            f"{len(corpus.records):,} records, {len(corpus.samples):,} of them to foretell"
+            f"{len(corpus.records):,} records, {len(corpus.samples):,} of them to foretell; "
+            "their vectors come first, which takes a while, once"
         )
         vectors_of(corpus.records, embedder, places.run / VECTORS, outputs=reads_titles)
     accelerator.wait_for_everyone()
