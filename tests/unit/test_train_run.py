@@ -16,7 +16,7 @@ pytest.importorskip("accelerate", reason="export extra is not installed")
 
 import torch
 
-from edgepersona.errors import InputError
+from edgepersona.errors import BundleError, InputError
 from edgepersona_export.train import log
 from edgepersona_export.train.histories import read_corpus
 from edgepersona_export.train.loss import own_against_other
@@ -122,6 +122,13 @@ def test_a_head_of_other_sizes_is_no_beginning(folder: Path) -> None:
     tiny_training.run(folder, epochs=0.01)
     with pytest.raises(InputError, match="has pooled 2, this run 1: choose the same"):
         began(folder, shape={"pooled": 1})
+
+
+def test_a_beginning_that_is_no_head_is_found_out_before_anything_is_embedded(folder: Path) -> None:
+    embedder = tiny_training.Embeds()
+    with pytest.raises(BundleError, match=r"nowhere/head\.json"):
+        tiny_training.run(folder, start=folder / "nowhere", embedder=embedder)
+    assert not embedder.texts
 
 
 def test_resuming_with_other_options_is_refused(folder: Path) -> None:

@@ -15,6 +15,7 @@ from accelerate import Accelerator
 
 from edgepersona.bundle import Bundle
 from edgepersona.errors import InputError
+from edgepersona.headfile import ARRAYS, INDEX, read_files
 from edgepersona_export.train import checkpoint, log
 from edgepersona_export.train.batches import epochs, steps_of
 from edgepersona_export.train.frozen import FrozenModel
@@ -82,6 +83,8 @@ def train(
             f"a batch of {options.batch} cannot be shared by {accelerator.num_processes} processes"
         )
     is_first = bool(accelerator.is_main_process)
+    if places.start:  # whatever is wrong with it, before the vectors take minutes
+        read_files(places.start / INDEX, places.start / ARRAYS, bundle)
     corpus = read_corpus(
         places.sources,
         seed=options.seed,
