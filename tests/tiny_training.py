@@ -72,6 +72,7 @@ def run(folder: Path, **changes: Any):
 
     resume, embedder = changes.pop("resume", False), changes.pop("embedder", None) or Embeds()
     start, task = changes.pop("start", None), changes.get("tasks", ("title",))[0]
+    credit = changes.pop("credit", "the people of the test")
     told = {name: changes.pop(name) for name in ("save_every", "progress") if name in changes}
     shape = {"before": 2, "after": 2, "pooled": 2, "records": 2, "words": 4}
     shape |= changes.pop("shape", {})
@@ -84,7 +85,7 @@ def run(folder: Path, **changes: Any):
             ((folder / "history.jsonl", task),),
             folder / "bundle",
             folder / "head",
-            ("the people of the test",),
+            (credit,),
             start,
         ),
         Options(**options),

@@ -103,7 +103,14 @@ def test_a_run_begins_with_the_head_it_is_told_of(folder: Path) -> None:
         # Matrices are kept as halves, and were halves before.
         assert array == pytest.approx(learnt[name].astype(np.float32), rel=2e-3, abs=1e-4), name
     index = tiny_head.read(folder / "head")[0]
-    assert len(index["recipe"]["start"]) == 2
+    assert index["recipe"]["start"]
+
+
+def test_whom_an_earlier_head_is_owed_to_is_credited_as_well(folder: Path) -> None:
+    tiny_training.run(folder, epochs=0.01, credit="people of before")
+    began(folder)
+    credited = tiny_head.read(folder / "head")[0]["credits"]
+    assert credited == ["people of before", "the people of the test"]
 
 
 def test_a_task_that_the_other_head_does_not_know_begins_as_words(folder: Path) -> None:
@@ -120,8 +127,10 @@ def test_a_task_that_the_other_head_does_not_know_begins_as_words(folder: Path) 
 
 def test_a_head_of_other_sizes_is_no_beginning(folder: Path) -> None:
     tiny_training.run(folder, epochs=0.01)
+    embedder = tiny_training.Embeds()
     with pytest.raises(InputError, match="has pooled 2, this run 1: choose the same"):
-        began(folder, shape={"pooled": 1})
+        began(folder, shape={"pooled": 1}, embedder=embedder)
+    assert not embedder.texts
 
 
 def test_a_beginning_that_is_no_head_is_found_out_before_anything_is_embedded(folder: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from edgepersona.bundle import Bundle, hash_file
 from edgepersona.errors import InputError
-from edgepersona.headfile import ARRAYS, INDEX, model_hashes
+from edgepersona.headfile import HeadFile, model_hashes
 from edgepersona_export.train.batches import Collator, Drawing
 from edgepersona_export.train.frozen import FrozenModel
 from edgepersona_export.train.histories import Corpus, Sample
@@ -45,6 +45,8 @@ class Prepared:
     learnt: list[Sample]
     held_out: list[Sample]
     recipe: dict[str, Any]
+    credits: tuple[str, ...]
+    """Whom all is owed to that the head learns from, and that the one it began with did."""
 
 
 def prepare(
@@ -54,14 +56,16 @@ def prepare(
     frozen: FrozenModel,
     places: Places,
     options: Options,
+    *,
+    earlier: HeadFile | None = None,
 ) -> Prepared:
-    """Make the head and what feeds it; InputError where there is too little to learn from."""
+    """Make the head, begun with an ``earlier`` one, and what feeds it.
+
+    Raises InputError where there is too little to learn from.
+    """
     torch.manual_seed(options.seed)
     writer = PromptWriter(bundle, text_tokens=options.text_tokens)
-    tasks = options.tasks
-    if options.drawing.shown:
-        tasks = (*tasks, *(task + BESIDE_RECORDS for task in tasks))
-    shape = Shape(vectors.items.shape[1], frozen.hidden, tasks, **options.shape)
+    shape = shape_of(options, vectors.items.shape[1], frozen.hidden)
     learnt, held_out = split(corpus.samples, options.held_out)
     if len(learnt) < options.batch:
         raise InputError(
@@ -73,8 +77,11 @@ def prepare(
         return Collator(corpus, vectors, writer, shape, drawing)
 
     head = new_head(shape, frozen, writer)
-    if places.start:
-        start_from(head, places.start, bundle)
+    credited = places.credits
+    if earlier:
+        start_from(head, earlier)
+        # What was learnt from them is in this head too.
+        credited = tuple(dict.fromkeys((*earlier.credits, *credited)))
     return Prepared(
         head=head,
         collator=collator(options.drawing),
@@ -85,9 +92,18 @@ def prepare(
             "data": [[path.name, hash_file(path), task] for path, task in places.sources],
             "models": model_hashes(bundle),
             "options": options.to_json(),
-            "start": places.start and [hash_file(places.start / n) for n in (INDEX, ARRAYS)],
+            "start": earlier and earlier.hash,
         },
+        credits=credited,
     )
+
+
+def shape_of(options: Options, ndim: int, hidden: int) -> Shape:
+    """Return the sizes of the head that a run with these options learns."""
+    tasks = options.tasks
+    if options.drawing.shown:
+        tasks = (*tasks, *(task + BESIDE_RECORDS for task in tasks))
+    return Shape(ndim, hidden, tasks, **options.shape)
 
 
 def new_head(shape: Shape, frozen: FrozenModel, writer: PromptWriter) -> PersonaHead:

@@ -15,7 +15,6 @@ from accelerate import Accelerator
 
 from edgepersona.bundle import Bundle
 from edgepersona.errors import InputError
-from edgepersona.headfile import ARRAYS, INDEX, read_files
 from edgepersona_export.train import checkpoint, log
 from edgepersona_export.train.batches import epochs, steps_of
 from edgepersona_export.train.frozen import FrozenModel
@@ -25,7 +24,8 @@ from edgepersona_export.train.model import PersonaHead
 from edgepersona_export.train.objective import Objective
 from edgepersona_export.train.options import Options, Places
 from edgepersona_export.train.persona_head import write_head
-from edgepersona_export.train.prepare import Prepared, prepare
+from edgepersona_export.train.prepare import Prepared, prepare, shape_of
+from edgepersona_export.train.start import read_start
 from edgepersona_export.train.vectors import Encodes, vectors_of
 
 CHECKPOINT, LOG, CURVE, VECTORS = "checkpoint.pt", "log.jsonl", "curve.png", "vectors.npz"
@@ -83,8 +83,9 @@ def train(
             f"a batch of {options.batch} cannot be shared by {accelerator.num_processes} processes"
         )
     is_first = bool(accelerator.is_main_process)
-    if places.start:  # whatever is wrong with it, before the vectors take minutes
-        read_files(places.start / INDEX, places.start / ARRAYS, bundle)
+    # Whatever is wrong with it shows before the vectors, which take minutes.
+    shape = shape_of(options, bundle.embedder.ndim, bundle.generator.hidden)
+    earlier = read_start(places.start, shape, bundle) if places.start else None
     corpus = read_corpus(
         places.sources,
         seed=options.seed,
@@ -103,7 +104,7 @@ def train(
     frozen = frozen or FrozenModel.load(
         places.llm, dtype=options.dtype, device=str(accelerator.device)
     )
-    prepared = prepare(bundle, corpus, vectors, frozen, places, options)
+    prepared = prepare(bundle, corpus, vectors, frozen, places, options, earlier=earlier)
     objective = Objective(prepared.head, frozen, contrast=options.contrast)
     file = places.run / CHECKPOINT
     state = _State(prepared.head, file, prepared.recipe, options.lr)
@@ -200,7 +201,7 @@ def _finish(
 ) -> None:
     if verdict.samples:
         log.add(places.run / LOG, steps, held_out=verdict.own, held_out_other=verdict.other)
-    write_head(prepared.head, bundle, places.out, recipe=prepared.recipe, credits_=places.credits)
+    write_head(prepared.head, bundle, places.out, recipe=prepared.recipe, credits_=prepared.credits)
     if not log.draw(log.read(places.run / LOG), places.run / CURVE):
         watcher.note("no curve was drawn: for one, run pip install 'edgepersona[eval]'")
 

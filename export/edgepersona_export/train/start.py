@@ -15,23 +15,28 @@ from edgepersona.errors import InputError
 from edgepersona.headfile import ARRAYS, INDEX, HeadFile, read_files
 
 if TYPE_CHECKING:
-    from edgepersona_export.train.model import PersonaHead, Projector
+    from edgepersona_export.train.model import PersonaHead, Projector, Shape
 
 _SIZES = ("before", "after", "pooled", "reads", "records", "lead", "words", "inner", "adapted")
 
 
-@torch.no_grad()
-def start_from(head: PersonaHead, folder: Path, bundle: Bundle) -> None:
-    """Give ``head`` the weights of the head in ``folder``, of the same models and sizes.
+def read_start(folder: Path, shape: Shape, bundle: Bundle) -> HeadFile:
+    """Read the head in ``folder``, for one of ``shape`` to begin with.
 
-    A task that the other did not know begins as words, as always. Raises BundleError where the
-    files are damaged or of other models, InputError where the sizes differ.
+    Raises BundleError where the files are missing, damaged or of other models than the bundle's,
+    InputError where the sizes differ.
     """
     other = read_files(folder / INDEX, folder / ARRAYS, bundle)
     for name in _SIZES:
-        mine, theirs = getattr(head.shape, name), getattr(other.shape, name)
+        mine, theirs = getattr(shape, name), getattr(other.shape, name)
         if mine != theirs:
             raise InputError(f"{folder}: has {name} {theirs}, this run {mine}: choose the same")
+    return other
+
+
+@torch.no_grad()
+def start_from(head: PersonaHead, other: HeadFile) -> None:
+    """Give ``head`` the weights of ``other``; a task that it does not know begins as words."""
     _copy_tasks(head, other)
     if head.shape.pooled:
         head.log_scale.copy_(torch.tensor(other.scale).log())
