@@ -5,22 +5,20 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <vector>
 
-#include "../tests/sample_matrix.h"
 #include "edgepersona/errors.h"
 #include "fuzz.h"
+#include "weights.h"
 
 using namespace edgepersona;
 
 namespace {
 
-// A model that may not fit together; the memory behind each part is as large as the part says.
-class Sample {
+class Sample : public fuzz::Weights {
   public:
-    explicit Sample(fuzz::Input& input) : input_(input) {
+    explicit Sample(fuzz::Input& input) : Weights(input) {
         TransformerModel& m = model;
         m.hidden = 1 + input.up_to(99) + bent();
         m.intermediate = 16 * (1 + input.up_to(5)) + bent();
@@ -46,13 +44,6 @@ class Sample {
         m.head = matrix(m.vocab, m.hidden);
     }
 
-    const float* floats(std::size_t count) {
-        auto& own = floats_.emplace_back(count);
-        for (float& value : own) value = static_cast<float>(input_.take<std::int8_t>()) / 32.0F;
-        if (count != 0 && input_.chance(16)) own[input_.up_to(255) % count] = input_.take<float>();
-        return own.data();
-    }
-
     TransformerModel model{};
 
   private:
@@ -76,31 +67,7 @@ class Sample {
         model.layers.push_back(layer);
     }
 
-    std::size_t bent() { return input_.chance(128) ? input_.up_to(9) : 0; }
     float number(float usual) { return input_.chance(32) ? input_.take<float>() : usual; }
-
-    PackedMatrix matrix(std::size_t rows, std::size_t columns) {
-        const std::size_t block = 32 * (input_.up_to(3) + 1) + bent();
-        const unsigned bits = input_.chance(128) ? input_.take<std::uint8_t>() % 10
-                              : input_.chance(2) ? 4
-                                                 : 8;
-        auto& own = matrices_.emplace_back(rows + bent(), columns + bent(), block, bits);
-        const auto first = input_.take<std::uint8_t>(), step = input_.take<std::uint8_t>();
-        for (std::size_t i = 0; i < own.codes().size(); ++i) {
-            own.codes()[i] = static_cast<std::uint8_t>(first + i * step + i / 7);
-        }
-        for (auto* halves : {&own.scales(), &own.minima()}) {
-            std::fill(halves->begin(), halves->end(), nearest_half(1e-2));
-            if (input_.chance(16) && !halves->empty()) {
-                (*halves)[input_.up_to(255) % halves->size()] = input_.take<std::uint16_t>();
-            }
-        }
-        return own.view();
-    }
-
-    fuzz::Input& input_;
-    std::deque<std::vector<float>> floats_;
-    std::deque<SampleMatrix> matrices_;
 };
 
 bool same(const std::vector<float>& a, const std::vector<float>& b) {
