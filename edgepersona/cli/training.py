@@ -73,7 +73,21 @@ def register(commands: Commands) -> None:
         "--contrast",
         type=float,
         default=0.0,
-        help="weight of the own-against-other term, which doubles the time (default: 0)",
+        help="weight of the own-against-other term, which doubles a batch's time (default: 0)",
+    )
+    parser.add_argument(
+        "--contrasted",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="so many of the batches have that term, weighed up accordingly (default: 1)",
+    )
+    parser.add_argument(
+        "--instruction-tokens",
+        type=int,
+        default=7,
+        metavar="N",
+        help="learnt ones before the persona (default: 7)",
     )
     parser.add_argument("--persona-tokens", type=int, default=4, help="pooled ones (default: 4)")
     parser.add_argument(
@@ -169,10 +183,15 @@ def _options(args: argparse.Namespace, tasks: list[str]) -> Options:
         batch=args.batch,
         lr=args.lr,
         contrast=args.contrast,
+        contrasted=args.contrasted,
         seed=args.seed,
         text_tokens=args.text_tokens,
         drawing=Drawing(shown=args.shown),
-        shape={"pooled": args.persona_tokens, "records": args.records},
+        shape={
+            "before": args.instruction_tokens,
+            "pooled": args.persona_tokens,
+            "records": args.records,
+        },
         dtype=fastest_dtype() if args.dtype == "auto" else args.dtype,
     )
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("torch", reason="export extra is not installed")
 
-from edgepersona_export.train.batches import Collator, Drawing, epochs, steps_of
+from edgepersona_export.train.batches import Collator, Drawing, epochs, rows_of, steps_of
 from edgepersona_export.train.histories import Sample, read_corpus
 from edgepersona_export.train.model import Shape
+from edgepersona_export.train.options import Options
+from edgepersona_export.train.prepare import rows_read, split
 from edgepersona_export.train.prompts import PromptWriter
 from edgepersona_export.train.vectors import vectors_of
 from tests import tiny_training
@@ -74,7 +77,8 @@ def test_what_two_wrote_together_is_not_in_the_others_history(made, tmp_path: Pa
     ]
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     made_by, samples = collator(made, file, shown=0.0, dropped=0.0)
-    both = next(s for s in samples if made_by.length(s) == 4 and s.user == "a")
+    records = read_corpus([(file, "title")]).records
+    both = next(s for s in samples if records[s.record].title == "both" and s.user == "a")
     last = next(s for s in samples if s.user == "b" and both.record in s.earlier)
     batch = made_by.collate([both, last], "0")
     assert int(batch.other.is_record[0].sum()) == 3
@@ -82,9 +86,34 @@ def test_what_two_wrote_together_is_not_in_the_others_history(made, tmp_path: Pa
 
 
 def test_a_batch_is_of_one_source(made) -> None:
-    made_by, samples = collator(made, made[1])
-    mixed = [*samples, *(replace(s, source=1) for s in samples)]
-    drawn = epochs(mixed, made_by, batch=4, seed=0, start=0)
+    corpus = read_corpus([(made[1], "title")])
+    mixed = [*corpus.samples, *(replace(s, source=1) for s in corpus.samples)]
+    drawn = epochs(mixed, corpus.records, batch=4, seed=0, start=0)
     steps = [next(drawn)[1] for _ in range(steps_of(mixed, 4))]
     assert {len({s.source for s in batch}) for batch in steps} == {1}
     assert {batch[0].source for batch in steps} == {0, 1}
+
+
+def test_only_records_that_a_run_reads_have_vectors(made, tmp_path: Path) -> None:
+    corpus = read_corpus([(made[1], "title")])
+    options = Options(batch=2, epochs=0.1, held_out=0.3)
+    rows = rows_read(corpus, options)
+    assert len(rows) < len(corpus.records)
+    learnt, held_out = split(corpus.samples, options.held_out)
+    ((_, first),) = islice(epochs(learnt, corpus.records, batch=2, seed=0, start=0), 1)
+    assert rows == rows_of([*first, *held_out])
+    embedder = tiny_training.Embeds()
+    whole = vectors_of(corpus.records, embedder, tmp_path / "whole.npz")
+    embedder.texts = 0
+    for _ in range(2):  # made, then read
+        some = vectors_of(corpus.records, embedder, tmp_path / "some.npz", rows=rows)
+        assert embedder.texts == 3 * len(rows)  # questions, records, titles
+        for row in range(len(corpus.records)):
+            expected = whole.items[row] if row in rows else 0 * whole.items[row]
+            assert (some.items[row] == expected).all()
+
+
+def test_a_run_of_whole_epochs_reads_all_that_batches_hold(made) -> None:
+    corpus = read_corpus([(made[1], "title")])
+    options = Options(batch=1, epochs=3, held_out=0.3)
+    assert rows_read(corpus, options) == rows_of(corpus.samples)

@@ -6,7 +6,7 @@ So a run that was stopped, or is spread over several processes, sees what one ru
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from random import Random
 
@@ -148,10 +148,6 @@ class Collator:
             is_record=torch.from_numpy(is_record),
         )
 
-    def length(self, sample: Sample) -> int:
-        """Return about how long a sample's prompt is."""
-        return len(self._corpus.records[sample.record].text)
-
     def _drop(self, earlier: tuple[int, ...], rng: Random) -> tuple[int, ...]:
         if rng.random() < self._drawing.cold:
             return ()
@@ -178,18 +174,26 @@ class Collator:
 
 
 def epochs(
-    samples: Sequence[Sample], collator: Collator, *, batch: int, seed: int, start: int
+    samples: Sequence[Sample], records: Sequence[Record], *, batch: int, seed: int, start: int
 ) -> Iterator[tuple[int, list[Sample]]]:
-    """Yield (step, samples) from step ``start`` on, for ever; an epoch's rest is left out."""
+    """Yield (step, samples) from step ``start`` on, for ever; an epoch's rest is left out.
+
+    ``records`` are the corpus's: samples with texts of like length come together.
+    """
     step = start
     per_epoch = steps_of(samples, batch)
     if not per_epoch:
         raise InputError(f"no source has as many samples to learn from as a batch, {batch}")
     while True:
-        order = _order(samples, collator, batch, seed=f"{seed}:{step // per_epoch}")
+        order = _order(samples, records, batch, seed=f"{seed}:{step // per_epoch}")
         for number in range(step % per_epoch, per_epoch):
             yield step, order[number]
             step += 1
+
+
+def rows_of(samples: Iterable[Sample]) -> set[int]:
+    """Return the rows of the corpus that samples read."""
+    return {row for sample in samples for row in (sample.record, *sample.earlier)}
 
 
 def steps_of(samples: Sequence[Sample], batch: int) -> int:
@@ -198,7 +202,7 @@ def steps_of(samples: Sequence[Sample], batch: int) -> int:
 
 
 def _order(
-    samples: Sequence[Sample], collator: Collator, batch: int, *, seed: str
+    samples: Sequence[Sample], records: Sequence[Record], batch: int, *, seed: str
 ) -> list[list[Sample]]:
     rng = Random(seed)  # noqa: S311 - an order, not a secret
     shuffled = list(samples)
@@ -209,7 +213,7 @@ def _order(
     for source in sorted({s.source for s in samples}):
         of_one = [s for s in shuffled if s.source == source]
         for start in range(0, len(of_one), chunk):
-            alike = sorted(of_one[start : start + chunk], key=collator.length)
+            alike = sorted(of_one[start : start + chunk], key=lambda s: len(records[s.record].text))
             batches += [alike[i : i + batch] for i in range(0, len(alike) - batch + 1, batch)]
     rng.shuffle(batches)
     return batches

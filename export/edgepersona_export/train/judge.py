@@ -31,15 +31,20 @@ class Verdict:
         return self.own - self.other
 
 
+def judged(samples: Sequence[Sample]) -> list[Sample]:
+    """Return those of ``samples`` that a judgement reads."""
+    # People stand side by side in the order of a file: take them apart.
+    stride = max(1, len(samples) // _SAMPLES)
+    return list(samples[::stride])[:_SAMPLES]
+
+
 def judge(
     objective: Objective, collator: Collator, samples: Sequence[Sample], *, batch: int
 ) -> Verdict:
     """Foretell the records of ``samples`` under both personas."""
     own: list[Tensor] = []
     other: list[Tensor] = []
-    # People stand side by side in the order of a file: take them apart.
-    stride = max(1, len(samples) // _SAMPLES)
-    kept = list(samples[::stride])[:_SAMPLES]
+    kept = judged(samples)
     for start in range(0, len(kept), batch):
         made = collator.collate(kept[start : start + batch], "held out")
         ours, theirs = objective.judge(made)

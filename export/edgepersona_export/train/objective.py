@@ -25,12 +25,15 @@ class Objective(nn.Module):
         self._frozen = frozen  # no module: its weights are nobody's to average
         self._contrast = contrast
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the cost, and the mean negative log-likelihood, in nats a token, within it."""
+    def forward(self, batch: Batch, *, contrasted: bool = True) -> tuple[Tensor, Tensor]:
+        """Return the cost, and the mean negative log-likelihood, in nats a token, within it.
+
+        ``contrasted``: whether this batch has the own-against-other term.
+        """
         prompts = self._frozen.read(batch.before)
         own = self._nats(batch, prompts, batch.own)
         cost = own.mean()
-        if self._contrast:
+        if self._contrast and contrasted:
             other = self._nats(batch, self._other(batch, prompts), batch.other)
             weight = self._contrast * batch.has_other.float().mean().to(own.device)
             chosen = batch.has_other.to(own.device)

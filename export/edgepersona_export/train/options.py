@@ -21,7 +21,9 @@ class Options:
     batch: int = 16
     lr: float = 2e-3
     contrast: float = 0.0
-    """Weight of the own-against-other term; it doubles the time."""
+    """Weight of the own-against-other term; it doubles the time of a batch."""
+    contrasted: float = 1.0
+    """So many of the batches have the term, at a weight that makes up for the others."""
     seed: int = 0
     window: int = 40
     """So many of a person's newest earlier records are read."""
@@ -44,6 +46,7 @@ class Options:
             "batch": self.batch >= 1,
             "lr": self.lr > 0,
             "contrast": self.contrast >= 0,
+            "contrasted": 0 < self.contrasted <= 1,
             "held_out": 0 <= self.held_out < 1,
             "window": self.window >= 1,
             "most_per_user": self.most_per_user >= 1,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -11,9 +13,11 @@ import torch
 from edgepersona.bundle import Bundle, hash_file
 from edgepersona.errors import InputError
 from edgepersona.headfile import HeadFile, model_hashes
-from edgepersona_export.train.batches import Collator, Drawing
+from edgepersona.records import Record
+from edgepersona_export.train.batches import Collator, Drawing, epochs, rows_of, steps_of
 from edgepersona_export.train.frozen import FrozenModel
 from edgepersona_export.train.histories import Corpus, Sample
+from edgepersona_export.train.judge import judged
 from edgepersona_export.train.model import (
     BESIDE_RECORDS,
     PersonaHead,
@@ -42,6 +46,8 @@ class Prepared:
     collator: Collator
     judging: Collator
     """The same without chance: nothing left out, nothing shown in words."""
+    records: Sequence[Record]
+    """The corpus's."""
     learnt: list[Sample]
     held_out: list[Sample]
     recipe: dict[str, Any]
@@ -61,16 +67,12 @@ def prepare(
 ) -> Prepared:
     """Make the head, begun with an ``earlier`` one, and what feeds it.
 
-    Raises InputError where there is too little to learn from.
+    ``vectors`` need be no more than ``rows_read`` says.
     """
     torch.manual_seed(options.seed)
     writer = PromptWriter(bundle, text_tokens=options.text_tokens)
     shape = shape_of(options, vectors.items.shape[1], frozen.hidden)
     learnt, held_out = split(corpus.samples, options.held_out)
-    if len(learnt) < options.batch:
-        raise InputError(
-            f"{len(learnt)} samples to learn from are fewer than a batch of {options.batch}"
-        )
     still = replace(options.drawing, dropped=0.0, shown=0.0, cold=0.0)
 
     def collator(drawing: Drawing) -> Collator:
@@ -86,6 +88,7 @@ def prepare(
         head=head,
         collator=collator(options.drawing),
         judging=collator(still),
+        records=corpus.records,
         learnt=learnt,
         held_out=held_out,
         recipe={
@@ -96,6 +99,28 @@ def prepare(
         },
         credits=credited,
     )
+
+
+def rows_read(corpus: Corpus, options: Options) -> set[int]:
+    """Return the rows of the corpus that a run reads: those of its steps and of its judgement.
+
+    Raises InputError where there is too little to learn from.
+    """
+    learnt, held_out = split(corpus.samples, options.held_out)
+    if len(learnt) < options.batch:
+        raise InputError(
+            f"{len(learnt)} samples to learn from are fewer than a batch of {options.batch}"
+        )
+    size, seed, steps = options.batch, options.seed, steps_in(learnt, options)
+    if steps <= steps_of(learnt, size):  # else the rest of one epoch may come in the next
+        drawn = epochs(learnt, corpus.records, batch=size, seed=seed, start=0)
+        learnt = [sample for _, samples in islice(drawn, steps) for sample in samples]
+    return rows_of([*learnt, *judged(held_out)])
+
+
+def steps_in(learnt: Sequence[Sample], options: Options) -> int:
+    """Return how many steps a run takes."""
+    return max(1, math.ceil(options.epochs * steps_of(learnt, options.batch)))
 
 
 def shape_of(options: Options, ndim: int, hidden: int) -> Shape:

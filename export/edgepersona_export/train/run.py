@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from accelerate import Accelerator
 from edgepersona.bundle import Bundle
 from edgepersona.errors import InputError
 from edgepersona_export.train import checkpoint, log
-from edgepersona_export.train.batches import epochs, steps_of
+from edgepersona_export.train.batches import epochs
 from edgepersona_export.train.frozen import FrozenModel
 from edgepersona_export.train.histories import read_corpus
 from edgepersona_export.train.judge import Verdict, judge
@@ -24,9 +25,9 @@ from edgepersona_export.train.model import PersonaHead
 from edgepersona_export.train.objective import Objective
 from edgepersona_export.train.options import Options, Places
 from edgepersona_export.train.persona_head import write_head
-from edgepersona_export.train.prepare import Prepared, prepare, shape_of
+from edgepersona_export.train.prepare import Prepared, prepare, rows_read, shape_of, steps_in
 from edgepersona_export.train.start import read_start
-from edgepersona_export.train.vectors import Encodes, vectors_of
+from edgepersona_export.train.vectors import Encodes, Vectors, vectors_of
 
 CHECKPOINT, LOG, CURVE, VECTORS = "checkpoint.pt", "log.jsonl", "curve.png", "vectors.npz"
 
@@ -92,20 +93,27 @@ def train(
         window=options.window,
         most_per_user=options.most_per_user,
     )
-    reads_titles = options.shape.get("reads") == "output"
+    rows = rows_read(corpus, options)
+
+    def vectors_read() -> Vectors:
+        reads_titles = options.shape.get("reads") == "output"
+        file = places.run / VECTORS
+        return vectors_of(corpus.records, embedder, file, rows=rows, outputs=reads_titles)
+
     if is_first:
         watcher.note(
             f"{len(corpus.records):,} records, {len(corpus.samples):,} of them to foretell; "
-            "their vectors come first, which takes a while, once"
+            f"vectors of the {len(rows):,} that this run reads come first, once"
         )
-        vectors_of(corpus.records, embedder, places.run / VECTORS, outputs=reads_titles)
+        vectors_read()
     accelerator.wait_for_everyone()
-    vectors = vectors_of(corpus.records, embedder, places.run / VECTORS, outputs=reads_titles)
+    vectors = vectors_read()
     frozen = frozen or FrozenModel.load(
         places.llm, dtype=options.dtype, device=str(accelerator.device)
     )
     prepared = prepare(bundle, corpus, vectors, frozen, places, options, earlier=earlier)
-    objective = Objective(prepared.head, frozen, contrast=options.contrast)
+    weight = options.contrast / options.contrasted
+    objective = Objective(prepared.head, frozen, contrast=weight)
     file = places.run / CHECKPOINT
     state = _State(prepared.head, file, prepared.recipe, options.lr)
     start = state.restore() if resume else 0
@@ -168,16 +176,19 @@ def _learn(
 ) -> tuple[int, float]:
     """Go through all steps; return how many there are, and the last loss."""
     is_first, size, seed = bool(accelerator.is_main_process), options.batch, options.seed
-    total = max(1, math.ceil(options.epochs * steps_of(prepared.learnt, size)))
+    total = steps_in(prepared.learnt, options)
     model, optimizer = accelerator.prepare(objective, state.optimizer)
     if is_first:
         log.begin(places.run / LOG, start=start)
     loss = math.nan
-    drawn = epochs(prepared.learnt, prepared.collator, batch=size, seed=seed, start=start)
+    records = prepared.records
+    drawn = epochs(prepared.learnt, records, batch=size, seed=seed, start=start)
     for step, samples in islice(drawn, max(0, total - start)):
         state.set_rate(factor := _schedule(step, total))
         batch = prepared.collator.collate(samples, f"{seed}:{step}")
-        cost, own = model(batch.share(accelerator.process_index, accelerator.num_processes))
+        contrasted = Random(f"{seed}:{step}:contrast").random() < options.contrasted  # noqa: S311
+        mine = batch.share(accelerator.process_index, accelerator.num_processes)
+        cost, own = model(mine, contrasted=contrasted)
         optimizer.zero_grad()
         accelerator.backward(cost)
         accelerator.clip_grad_norm_(prepared.head.parameters(), 1.0)
