@@ -29,15 +29,24 @@ struct Avx2 : Registers256 {
         const __m256i value = _mm256_xor_si256(loaded(from), _mm256_set1_epi8(-128));
         return {value, _mm256_abs_epi8(value)};
     }
-    EP_TARGET static inline Int pairs(Int sum, __m256i sizes, __m256i values) {
-        const __m256i pairs = _mm256_maddubs_epi16(sizes, values);
+    EP_TARGET static inline Int widened(__m256i pairs, Int sum) {
         return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
     }
     EP_TARGET static inline Int dot8(Int sum, Bytes weights, const std::int8_t* four) {
-        return pairs(sum, weights.size, _mm256_sign_epi8(four_of(four), weights.value));
+        const __m256i signed_four = _mm256_sign_epi8(four_of(four), weights.value);
+        return widened(_mm256_maddubs_epi16(weights.size, signed_four), sum);
     }
-    EP_TARGET static inline Int dot4(Int sum, Codes weights, const std::int8_t* four) {
-        return pairs(sum, weights, four_of(four));
+
+    // Four lines are added up as their products come, in 16 bits: eight times two products of at
+    // most 15 * 128 fit.
+    using Run = __m256i;
+    static constexpr std::size_t kRun = 4;
+    EP_TARGET static inline Run begun(Int) { return none(); }
+    EP_TARGET static inline Int ended(Run run, Int sum) { return widened(run, sum); }
+    EP_TARGET static inline Run dot4(Run run, Codes weights, const std::int8_t* four) {
+        run = _mm256_add_epi16(run, _mm256_maddubs_epi16(weights, four_of(four)));
+        asm("" : "+x"(run));  // else GCC adds in another order, with more sums than registers
+        return run;
     }
 };
 

@@ -20,6 +20,11 @@ namespace {
 struct AvxVnni : Registers256 {
     using Bytes = __m256i;
 
+    using Run = Int;
+    static constexpr std::size_t kRun = 1;
+    EP_TARGET static inline Run begun(Int sum) { return sum; }
+    EP_TARGET static inline Int ended(Run run, Int) { return run; }
+
     EP_TARGET static inline Int start(std::int32_t offset) { return _mm256_set1_epi32(offset); }
     EP_TARGET static inline Bytes bytes(const std::uint8_t* from) { return loaded(from); }
     EP_TARGET static inline Int dot8(Int sum, Bytes weights, const std::int8_t* four) {

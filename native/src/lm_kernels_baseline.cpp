@@ -55,6 +55,10 @@ struct Plain {
     struct Codes {
         std::uint8_t codes[4 * kLanes];
     };
+    using Run = Int;
+    static constexpr std::size_t kRun = 1;
+    static inline Run begun(Int sum) { return sum; }
+    static inline Int ended(Run run, Int) { return run; }
     using Bytes = Codes;
 
     static inline Int start(std::int32_t offset) {

@@ -26,6 +26,10 @@ struct Neon {
     using Codes = int8x16_t;
     using Float = float32x4_t;
     static constexpr std::size_t kLanes = 4, kTokens = 8, kScores = 24, kWide = 16, kRows = 6;
+    using Run = Int;
+    static constexpr std::size_t kRun = 1;
+    EP_TARGET static inline Run begun(Int sum) { return sum; }
+    EP_TARGET static inline Int ended(Run run, Int) { return run; }
 
     EP_TARGET static inline int8x16_t four_of(const std::int8_t* four) {
         std::int32_t value;

@@ -49,14 +49,19 @@ EP_TARGET inline void rows_times_tokens(const PackedMatrix& m, std::size_t row,
             }
         } else {
             for (std::size_t t = 0; t < T; ++t) parts[t] = S::none();
-            for (std::size_t i = 0; i < lines; ++i, codes += line, own += 8) {
-                S::prefetch(codes + kAhead);
-                const typename S::Codes both = S::nibbles(codes);
-                const typename S::Codes low = S::low(both), high = S::high(both);
-                for (std::size_t t = 0; t < T; ++t) {
-                    parts[t] = S::dot4(parts[t], low, own + t * x.width);
-                    parts[t] = S::dot4(parts[t], high, own + t * x.width + 4);
+            for (std::size_t i = 0; i < lines; i += S::kRun) {
+                typename S::Run run[T];
+                for (std::size_t t = 0; t < T; ++t) run[t] = S::begun(parts[t]);
+                for (std::size_t j = 0; j < S::kRun; ++j, codes += line, own += 8) {
+                    S::prefetch(codes + kAhead);
+                    const typename S::Codes both = S::nibbles(codes);
+                    const typename S::Codes low = S::low(both), high = S::high(both);
+                    for (std::size_t t = 0; t < T; ++t) {
+                        run[t] = S::dot4(run[t], low, own + t * x.width);
+                        run[t] = S::dot4(run[t], high, own + t * x.width + 4);
+                    }
                 }
+                for (std::size_t t = 0; t < T; ++t) parts[t] = S::ended(run[t], parts[t]);
             }
         }
         const typename S::Float scales = S::halves(m.scales + scale + b * kGroup);

@@ -11,6 +11,10 @@ struct Avx512 {
     using Bytes = __m512i;
     using Float = __m512;
     static constexpr std::size_t kLanes = 16, kTokens = 12, kScores = 24, kWide = 64, kRows = 6;
+    using Run = Int;
+    static constexpr std::size_t kRun = 1;
+    EP_TARGET static inline Run begun(Int sum) { return sum; }
+    EP_TARGET static inline Int ended(Run run, Int) { return run; }
 
     EP_TARGET static inline Int start(std::int32_t offset) { return _mm512_set1_epi32(offset); }
     EP_TARGET static inline Int none() { return _mm512_setzero_si512(); }
