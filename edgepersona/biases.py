@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepersona._native import log_sum_exp
 from edgepersona.private import looks_private, word_at
 
 _CONTEXT = 4
@@ -108,7 +109,7 @@ class NgramBias:
             return
         context = np.array(answer[-_CONTEXT:], dtype=np.int32)
         top = logits.max()
-        total = top + np.log(np.exp(logits - top).sum())
+        total = np.float32(log_sum_exp(logits))
         copied = self._copied(counts, answer, context)
         copied = copied[copied < len(logits)]
         logits[copied] -= np.float32(_COPY)

@@ -84,7 +84,7 @@ def register(commands: Commands) -> None:
     )
     parser.add_argument(
         "--instruction-tokens",
-        type=int,
+        type=positive,
         default=7,
         metavar="N",
         help="learnt ones before the persona (default: 7)",

@@ -26,6 +26,12 @@ void mix_into(const py::object& given, const py::object& given_ids, const py::ob
     mix(values, vocab, span(ids), span(probs), weight);
 }
 
+float log_sum_exp_of(const py::object& given) {
+    const auto logits = as_vector(given, "logits");
+    const py::gil_scoped_release unlocked;
+    return log_sum_exp(span(logits));
+}
+
 }  // namespace
 
 void register_mix(py::module_& module) {
@@ -36,6 +42,9 @@ void register_mix(py::module_& module) {
                "weight * q. Only the logits of `ids` change; none where `ids` is empty.\n"
                "logits: float32 (vocab,). ids: within it. probs: 0 to 1. weight: 0 to < 1.\n"
                "Raises InputError, and then changed nothing.");
+    module.def("log_sum_exp", &log_sum_exp_of, py::arg("logits"),
+               "Return log(sum(exp(logits))) to about 1e-6, NaN or infinite where a logit is NaN,\n"
+               "one is infinite, or all are -inf. logits: float32 (vocab,).");
 }
 
 }  // namespace edgepersona::bindings

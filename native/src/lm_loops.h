@@ -132,47 +132,5 @@ EP_TARGET void cap_in_place(float* x, std::size_t count, float cap) {
     }
 }
 
-EP_TARGET float log_sum_exp(const float* x, std::size_t count) {
-    constexpr std::size_t kLanes = 64;  // so many at once: in one, each waits for the last
-    constexpr std::size_t kPart = 512;  // summed in float, the parts in double
-    float lanes[kLanes];
-    std::int32_t odd[kLanes] = {};
-    for (float& lane : lanes) lane = -HUGE_VALF;
-    std::size_t i = 0;
-    for (; i + kLanes <= count; i += kLanes) {
-        for (std::size_t l = 0; l < kLanes; ++l) {
-            lanes[l] = x[i + l] > lanes[l] ? x[i + l] : lanes[l];
-            odd[l] |= x[i + l] != x[i + l] ? 1 : 0;
-        }
-    }
-    for (; i < count; ++i) {
-        lanes[0] = x[i] > lanes[0] ? x[i] : lanes[0];
-        odd[0] |= x[i] != x[i] ? 1 : 0;
-    }
-    float largest = lanes[0];
-    for (const float lane : lanes) largest = lane > largest ? lane : largest;
-    for (const std::int32_t one : odd) {
-        if (one != 0) return NAN;
-    }
-    if (largest == HUGE_VALF || largest == -HUGE_VALF) return largest;
-    double sum = 0.0;
-    float part[kPart];
-    for (i = 0; i < count; i += kPart) {
-        const std::size_t filled = std::min(kPart, count - i);
-        for (std::size_t j = 0; j < filled; ++j) {
-            const float below = x[i + j] - largest;
-            part[j] = below < -87.0F ? -87.0F : below;
-        }
-        for (std::size_t j = filled; j < kPart; ++j) part[j] = -87.0F;
-        for (float& power : part) power = exp_within(power);
-        for (float& lane : lanes) lane = 0.0F;
-        for (std::size_t j = 0; j < kPart; j += kLanes) {
-            for (std::size_t l = 0; l < kLanes; ++l) lanes[l] += part[j + l];
-        }
-        for (const float lane : lanes) sum += static_cast<double>(lane);
-    }
-    return largest + static_cast<float>(std::log(sum));
-}
-
 }  // namespace
 }  // namespace edgepersona

@@ -305,6 +305,46 @@ EP_TARGET void softmax(float* scores, std::size_t count) {
     for (; i < count; ++i) scores[i] = last[i - whole] * inverse;
 }
 
+// Four vectors at a time, so that no addition waits for the last; summed in float for a while only.
+template <class S>
+EP_TARGET float log_sum_exp(const float* x, std::size_t count) {
+    constexpr std::size_t kStep = 4 * S::kLanes, kPart = 32 * kStep;
+    float last[kStep];  // what a step does not fill, filled up
+    const std::size_t whole = count / kStep * kStep;
+    for (float& lane : last) lane = -HUGE_VALF;
+    std::copy_n(x + whole, count - whole, last);
+    typename S::Float most[4];
+    for (std::size_t v = 0; v < 4; ++v) most[v] = S::load(last + v * S::kLanes);
+    for (std::size_t i = 0; i < whole; i += kStep) {
+        for (std::size_t v = 0; v < 4; ++v) most[v] = S::most(S::load(x + i + v * S::kLanes), most[v]);
+    }
+    const float largest = folded<S>(S::most(S::most(most[0], most[1]), S::most(most[2], most[3])),
+                                    [](float a, float b) { return a > b ? a : b; });
+    if (!std::isfinite(largest)) return largest;
+    const typename S::Float below = S::all(-largest);
+    typename S::Float sums[4];
+    double sum = 0.0;
+    const auto add = [](float a, float b) { return a + b; };
+    for (std::size_t v = 0; v < 4; ++v) {
+        sums[v] = power_of<S>(S::plus(S::load(last + v * S::kLanes), below));
+    }
+    for (std::size_t i = 0; i < whole;) {
+        for (const std::size_t end = std::min(i + kPart, whole); i < end; i += kStep) {
+            for (std::size_t v = 0; v < 4; ++v) {
+                const typename S::Float power =
+                    power_of<S>(S::plus(S::load(x + i + v * S::kLanes), below));
+                sums[v] = S::plus(sums[v], power);
+            }
+        }
+        sum += static_cast<double>(
+            folded<S>(S::plus(S::plus(sums[0], sums[1]), S::plus(sums[2], sums[3])), add));
+        for (typename S::Float& part : sums) part = S::zero();
+    }
+    sum += static_cast<double>(
+        folded<S>(S::plus(S::plus(sums[0], sums[1]), S::plus(sums[2], sums[3])), add));
+    return largest + static_cast<float>(std::log(sum));
+}
+
 template <class S>
 EP_TARGET void to_halves(const float* x, std::size_t count, std::uint16_t* to) {
     std::size_t i = 0;
@@ -324,7 +364,7 @@ LmKernels kernels_of(const char* name) {
             gelu_times,
             cap_in_place,
             softmax<S>,
-            log_sum_exp,
+            log_sum_exp<S>,
             score<S>,
             mix<S>,
             to_halves<S>};

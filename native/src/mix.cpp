@@ -39,10 +39,14 @@ void check(std::size_t vocab, Span<std::int64_t> ids, Span<float> probs, float w
 
 }  // namespace
 
+float log_sum_exp(Span<float> logits) {
+    return lm_kernels().log_sum_exp(logits.data, logits.size);
+}
+
 void mix(float* logits, std::size_t vocab, Span<std::int64_t> ids, Span<float> probs,
          float weight) {
     check(vocab, ids, probs, weight);
-    const float total = lm_kernels().log_sum_exp(logits, vocab);
+    const float total = log_sum_exp({logits, vocab});
     if (!std::isfinite(total)) {
         throw InvalidInput("logits are no distribution: one is NaN or infinite, or all are -inf");
     }

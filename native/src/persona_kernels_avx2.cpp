@@ -5,6 +5,8 @@
 
 #define EP_TARGET __attribute__((target("avx2,fma")))
 #define EP_REGISTER_BYTES 32
+#define EP_STREAMS 4
+#define EP_AHEAD 0
 #include "persona_loops.h"
 
 namespace edgepersona {

@@ -5,6 +5,8 @@
 
 #define EP_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx2,fma")))
 #define EP_REGISTER_BYTES 64
+#define EP_STREAMS 1
+#define EP_AHEAD 1024
 #include "persona_loops.h"
 
 namespace edgepersona {

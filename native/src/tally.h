@@ -1,10 +1,12 @@
 // Adds up what follows one context after another, from the longest to the shortest.
 //
-// A table of tokens in open addressing, kept by each thread (about 260 KB): a token's time leaves
-// room for a few thousand of them, and none for asking for memory. It is left empty, so that no
-// token outlives its record.
+// Tokens lie one behind the other as they come, found by a table in open addressing that the nearest
+// cache holds; both are kept by each thread (about 150 KB): a token's time leaves room for a few
+// thousand of them, and none for asking for memory. They are left empty, so that no token outlives
+// its record.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -17,16 +19,13 @@ class Tally {
   public:
     using Token = TokenHistory::Token;
     struct Entry {
-        Token token = TokenHistory::kMark;  // kMark: a free entry
-        std::uint32_t count = 0;            // of the context at hand
-        double weight = 0;                  // of the context at hand
-        double value = 0;                   // probability from all contexts closed so far
+        Token token;
+        std::uint32_t count;  // of the context at hand
+        double weight;        // of the context at hand
+        double value;         // probability from all contexts closed so far
     };
 
-    Tally() : entries_(kEntries) {
-        used_.reserve(kEntries / 2);
-        level_.reserve(kEntries / 2);
-    }
+    Tally() : places_(kPlaces), entries_(kMost) { level_.reserve(kMost); }
 
     // One per thread.
     static Tally& of_thread() {
@@ -77,29 +76,32 @@ class Tally {
         return found;
     }
 
-    const std::vector<Entry*>& used() const noexcept { return used_; }
+    Span<Entry> used() const noexcept { return {entries_.data(), size_}; }
 
     void clear() noexcept {
-        for (Entry* const entry : used_) *entry = Entry{};
-        used_.clear();
+        for (std::size_t i = 0; i < size_; ++i) places_[taken_[i]] = 0;
+        std::fill_n(entries_.begin(), size_, Entry{});
+        std::fill_n(taken_, size_, std::uint16_t{0});
+        size_ = 0;
     }
 
   private:
-    // Three walks of kNewest at most lead to as many tokens: less than half of the entries.
-    static constexpr std::size_t kEntries = 8 * NgramModel::kNewest;
-    static_assert((kEntries & (kEntries - 1)) == 0, "a power of two");
+    // Three walks of kNewest at most lead to as many tokens: less than half of the places.
+    static constexpr std::size_t kMost = 3 * NgramModel::kNewest, kPlaces = 8 * NgramModel::kNewest;
+    static_assert((kPlaces & (kPlaces - 1)) == 0 && kPlaces <= 65536, "a power of two, in 16 bits");
 
     Entry& entry_of(Token token) noexcept {
-        std::size_t at = token * 0x9e3779b1U >> 7 & (kEntries - 1);
-        while (entries_[at].token != token) {
-            if (entries_[at].token == TokenHistory::kMark) {
-                entries_[at].token = token;
-                used_.push_back(&entries_[at]);
-                break;
-            }
-            at = (at + 1) & (kEntries - 1);
+        std::size_t at = token * 0x9e3779b1U >> 7 & (kPlaces - 1);
+        while (places_[at] != 0) {
+            Entry& found = entries_[places_[at] - 1U];
+            if (found.token == token) return found;
+            at = (at + 1) & (kPlaces - 1);
         }
-        return entries_[at];
+        Entry& entry = entries_[size_];
+        entry = {token, 0, 0, 0};
+        taken_[size_] = static_cast<std::uint16_t>(at);
+        places_[at] = static_cast<std::uint16_t>(++size_);
+        return entry;
     }
 
     void restart() noexcept {
@@ -112,8 +114,11 @@ class Tally {
         ends_ = 0;
     }
 
-    std::vector<Entry> entries_;
-    std::vector<Entry*> used_, level_;
+    std::vector<std::uint16_t> places_;  // by a token's hash: its entry's number and one, or 0
+    std::vector<Entry> entries_;         // of which size_ are used
+    std::uint16_t taken_[kMost] = {};    // the place of each
+    std::size_t size_ = 0;
+    std::vector<Entry*> level_;
     double total_ = 0, end_weight_ = 0;
     std::uint32_t ends_ = 0;
 };

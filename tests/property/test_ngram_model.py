@@ -16,7 +16,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from edgepersona._native import NgramModel, mix
+from edgepersona._native import NgramModel, log_sum_exp, mix
 from edgepersona.errors import InputError
 
 # As in native/include/edgepersona/ngram_model.h, which has the formula.
@@ -426,6 +426,31 @@ def test_mixing_agrees_with_numpy(vocab, seed, spread, share):
     wide = logits.astype(np.float64)
     found = np.exp(wide - wide.max())
     assert np.allclose(found / found.sum(), expected, rtol=2e-4, atol=1e-12)
+
+
+@given(
+    vocab=st.sampled_from([1, 7, 31, 32, 33, 63, 64, 129, 4095, 4096, 4097, 9001]),
+    seed=st.integers(0, 99),
+    spread=st.sampled_from([0.0, 1.0, 30.0]),
+)
+def test_log_sum_exp_agrees_with_numpy(vocab, seed, spread):
+    logits = (np.random.default_rng(seed).standard_normal(vocab) * spread).astype(np.float32)
+    exact = np.logaddexp.reduce(logits.astype(np.float64))
+    assert log_sum_exp(logits) == pytest.approx(exact, abs=1e-6, rel=1e-6)
+    one_more = np.append(logits, np.float32(-np.inf))
+    assert log_sum_exp(one_more) == pytest.approx(exact, abs=1e-6, rel=1e-6)
+
+
+def test_log_sum_exp_tells_what_is_no_distribution():
+    for odd in (np.nan, np.inf):
+        for at in range(70):
+            logits = np.zeros(70, np.float32)
+            logits[at] = odd
+            assert not np.isfinite(log_sum_exp(logits))
+    assert log_sum_exp(np.full(70, -np.inf, np.float32)) == -np.inf
+    assert log_sum_exp(np.empty(0, np.float32)) == -np.inf
+    with pytest.raises(InputError):
+        log_sum_exp(np.zeros((2, 2), np.float32))
 
 
 def test_mixing_with_nothing_changes_nothing():

@@ -20,4 +20,8 @@ namespace edgepersona {
 void mix(float* logits, std::size_t vocab, Span<std::int64_t> ids, Span<float> probs,
          float weight);
 
+// The logarithm of the sum of exp(logits), to about 1e-6: what turns a logit into a log probability.
+// NaN or infinite where the logits are no distribution.
+float log_sum_exp(Span<float> logits);
+
 }  // namespace edgepersona
