@@ -316,11 +316,17 @@ EP_TARGET float log_sum_exp(const float* x, std::size_t count) {
     typename S::Float most[4];
     for (std::size_t v = 0; v < 4; ++v) most[v] = S::load(last + v * S::kLanes);
     for (std::size_t i = 0; i < whole; i += kStep) {
-        for (std::size_t v = 0; v < 4; ++v) most[v] = S::most(S::load(x + i + v * S::kLanes), most[v]);
+        for (std::size_t v = 0; v < 4; ++v) {
+            most[v] = S::most(S::load(x + i + v * S::kLanes), most[v]);
+        }
     }
     const float largest = folded<S>(S::most(S::most(most[0], most[1]), S::most(most[2], most[3])),
                                     [](float a, float b) { return a > b ? a : b; });
-    if (!std::isfinite(largest)) return largest;
+    if (!std::isfinite(largest)) {  // beside an infinity the sums would not tell
+        const float* const odd =
+            std::find_if(x, x + count, [](float value) { return value != value; });
+        return odd != x + count ? *odd : largest;
+    }
     const typename S::Float below = S::all(-largest);
     typename S::Float sums[4];
     double sum = 0.0;
