@@ -1,10 +1,10 @@
 // The loops of a persona, for each instruction set that includes this. EP_TARGET names the set,
 // EP_REGISTER_BYTES its widest register.
 //
-// Rows are read at EP_STREAMS places of a block at once, and lines asked for EP_AHEAD floats ahead of
-// use (0: none are). What gets the most out of memory differs: an Intel Xeon, measured with AVX-512,
-// follows one stream best, with lines asked for; AMD's Zen 3, measured with AVX2, reads a quarter
-// less by one stream than by four, and less again where lines are asked for.
+// Rows are read at EP_STREAMS places of a block at once, and lines asked for EP_AHEAD floats ahead
+// of use (0: none are). What gets the most out of memory differs: an Intel Xeon, measured with
+// AVX-512, follows one stream best, with lines asked for; AMD's Zen 3, measured with AVX2, reads a
+// quarter less by one stream than by four, and less again where lines are asked for.
 
 #include <cstddef>
 
@@ -85,8 +85,8 @@ EP_TARGET float weigh(float* scores, std::size_t count, float top) {
     return sum;
 }
 
-// Rows a pass over the sums, which are read and written so many times less. With one stream they are
-// neighbours, and 4 were measured to be faster in the cache and slower in memory.
+// Rows a pass over the sums, which are read and written so many times less. With one stream they
+// are neighbours, and 4 were measured to be faster in the cache and slower in memory.
 constexpr std::size_t kMixed = kStreams == 1 ? 2 : kStreams;
 
 template <std::size_t Rows>

@@ -1,9 +1,9 @@
 // Adds up what follows one context after another, from the longest to the shortest.
 //
-// Tokens lie one behind the other as they come, found by a table in open addressing that the nearest
-// cache holds; both are kept by each thread (about 150 KB): a token's time leaves room for a few
-// thousand of them, and none for asking for memory. They are left empty, so that no token outlives
-// its record.
+// Tokens lie one behind the other as they come, found by a table in open addressing that the
+// nearest cache holds; both are kept by each thread (about 120 KB): a token's time leaves room for
+// a few thousand of them, and none for asking for memory. They are left empty, so that no token
+// outlives its record.
 #pragma once
 
 #include <algorithm>
