@@ -36,6 +36,9 @@ class Vectors(Protocol):
     def ids(self) -> NDArray[np.int64]:
         """Return the ids of all vectors, ascending."""
 
+    def reserve(self, rows: int) -> None:
+        """Make room for ``rows`` vectors in all, so that adding them moves none."""
+
     def add(self, ids: NDArray[np.int64], vectors: NDArray[np.float16]) -> None:
         """Take in ``vectors``; one whose id is known replaces the old one."""
 
@@ -142,6 +145,8 @@ class Index:
         rows agree after the changes, the rows do, and none has to be looked for.
         """
         changed = 0
+        if self._generation < 0:  # growing step by step clears and copies each page twice
+            vectors.reserve(self._store.count())
         # First: a row that is there again has its new vector among the changes.
         gone = self._store.gone(self._generation, generation)
         if gone:

@@ -64,6 +64,9 @@ class NumpyVectors:
             self._unlink(ids.tolist())
             self._vectors |= dict(zip(ids.tolist(), vectors.astype(np.float32), strict=True))
 
+    def reserve(self, rows: int) -> None:
+        """Nothing is moved here."""
+
     def remove(self, ids: NDArray[np.int64]) -> int:
         with self._lock:
             self._unlink(ids.tolist())

@@ -123,6 +123,12 @@ VectorIndex* make(py::ssize_t ndim, py::ssize_t graph_from) {
     return new VectorIndex(static_cast<std::size_t>(ndim), static_cast<std::size_t>(graph_from));
 }
 
+void reserve(VectorIndex& index, std::int64_t rows) {
+    if (rows < 0) throw InvalidInput("rows is " + std::to_string(rows) + ", expected 0 or more");
+    const py::gil_scoped_release unlocked;
+    index.reserve(static_cast<std::size_t>(rows));
+}
+
 }  // namespace
 
 void register_vector_index(py::module_& module) {
@@ -142,6 +148,8 @@ void register_vector_index(py::module_& module) {
                                "Rows picked by their sketches to be scored; 0: no picking.")
         .def("__len__", &VectorIndex::size)
         .def("ids", &ids_of, "Return the ids, int64 (n,), rising.")
+        .def("reserve", &reserve, py::arg("rows"),
+             "Make room for this many rows in all, so that adding them moves none.")
         .def("add", &add, py::arg("ids"), py::arg("vectors"),
              "Add rows; the row of an id that is there already is replaced.\n\n"
              "ids: int64 (n,), each once. vectors: float32 or float16 (n, ndim), finite.\n"

@@ -158,6 +158,14 @@ std::size_t VectorIndex::memory_bytes() const {
            (sketch_ ? sketch_->memory_bytes() : 0);
 }
 
+void VectorIndex::reserve(std::size_t rows) {
+    if (rows >= Graph::kMaxRows) throw InvalidInput("an index holds fewer than 2^31 vectors");
+    std::unique_lock lock(mutex_);
+    rows_.reserve(rows);
+    ids_.reserve(rows);
+    map_.reserve(rows);
+}
+
 void VectorIndex::add(Span<std::int64_t> ids, Span<float> vectors) { add_rows(ids, vectors); }
 void VectorIndex::add(Span<std::int64_t> ids, Span<Half> vectors) { add_rows(ids, vectors); }
 

@@ -104,6 +104,23 @@ TEST(an_emptied_index_gives_its_memory_back) {
     CHECK(index.memory_bytes() < empty + 4096);
 }
 
+TEST(rows_within_what_was_reserved_cost_no_more_memory) {
+    VectorIndex index(384);
+    index.reserve(2000);
+    const std::size_t reserved = index.memory_bytes();
+    CHECK(reserved >= 2000 * 384 * sizeof(Half));
+    for (std::int64_t i = 0; i < 2000; i += 100) {
+        Ids ids;
+        for (std::int64_t id = i; id < i + 100; ++id) ids.push_back(id);
+        index.add(span(ids), span(unit_vectors(100, 384, static_cast<unsigned>(i))));
+        index.reserve(10);  // less than there is room for: nothing is given up
+        CHECK(index.memory_bytes() == reserved);
+    }
+    CHECK(index.size() == 2000);
+    CHECK(check::throws<InvalidInput>([&] { index.reserve(std::size_t{1} << 31); }));
+    CHECK(index.memory_bytes() == reserved);
+}
+
 TEST(searches_run_beside_writers) {
     const std::size_t ndim = 16, count = 600;
     VectorIndex index(ndim);

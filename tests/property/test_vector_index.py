@@ -327,6 +327,28 @@ def test_memory_is_two_bytes_a_value_and_comes_back():
     assert index.memory_bytes() < empty + 4096
 
 
+def test_room_can_be_made_beforehand():
+    index, grown = VectorIndex(384), VectorIndex(384)
+    index.reserve(3_000)
+    reserved = index.memory_bytes()
+    for ids in np.split(np.arange(3_000), 10):
+        vectors = vectors_of(300, 384, seed=int(ids[0]))
+        index.add(ids, vectors)
+        grown.add(ids, vectors)
+    assert index.memory_bytes() == reserved <= grown.memory_bytes()
+    query = vectors_of(1, 384, seed=6)
+    assert all(map(np.array_equal, index.search(query, 10), grown.search(query, 10)))
+
+
+@pytest.mark.parametrize("rows", [-1, 1 << 31])
+def test_room_for_too_few_or_too_many_is_refused(rows):
+    index = VectorIndex(4)
+    empty = index.memory_bytes()
+    with pytest.raises(InputError):
+        index.reserve(rows)
+    assert index.memory_bytes() == empty
+
+
 @pytest.mark.parametrize(
     ("ids", "vectors"),
     [

@@ -63,6 +63,8 @@ class VectorIndex {
     std::size_t scan_bytes() const;    // what a scan needs: rows and ids
     std::size_t memory_bytes() const;  // and graph or sketch
 
+    // Makes room for this many rows in all, so that adding them moves none.
+    void reserve(std::size_t rows);
     // Adds ids.size rows; the row of an id that is there already is replaced.
     void add(Span<std::int64_t> ids, Span<float> vectors);
     void add(Span<std::int64_t> ids, Span<Half> vectors);
