@@ -45,6 +45,7 @@ class NumpyVectors:
         self.graph_from = graph_from
         self.added = 0
         self.linked = 0
+        self.reserved = 0
         self._lock = threading.RLock()
         self._vectors: dict[int, NDArray[np.float32]] = {}
         self._links: dict[int, list[int]] = {}
@@ -65,7 +66,7 @@ class NumpyVectors:
             self._vectors |= dict(zip(ids.tolist(), vectors.astype(np.float32), strict=True))
 
     def reserve(self, rows: int) -> None:
-        """Nothing is moved here."""
+        self.reserved = rows
 
     def remove(self, ids: NDArray[np.int64]) -> int:
         with self._lock:

@@ -138,6 +138,7 @@ def test_a_large_store_is_read_ahead_whole(store, index, vectors) -> None:
     made = np.random.default_rng(0).normal(size=(3000, NDIM)).astype(np.float32)
     store.add(batch, made)
     index.refresh()
+    assert vectors.reserved == 3000
     assert vectors.ids().tolist() == store.rows().tolist()
     np.testing.assert_array_equal(vectors._vectors[2999], made[2998].astype(np.float16))
 
