@@ -159,10 +159,14 @@ std::size_t VectorIndex::memory_bytes() const {
 }
 
 void VectorIndex::reserve(std::size_t rows) {
-    if (rows >= Graph::kMaxRows) throw InvalidInput("an index holds fewer than 2^31 vectors");
     std::unique_lock lock(mutex_);
+    make_room(rows);
+}
+
+void VectorIndex::make_room(std::size_t rows) {
+    if (rows >= Graph::kMaxRows) throw InvalidInput("an index holds fewer than 2^31 vectors");
     rows_.reserve(rows);
-    ids_.reserve(rows);
+    if (ids_.capacity() < rows) ids_.reserve(std::max(rows, ids_.capacity() * 2));
     map_.reserve(rows);
 }
 
@@ -184,12 +188,9 @@ void VectorIndex::add_rows(Span<std::int64_t> given, Span<T> vectors) {
     std::unique_lock lock(mutex_);
     std::size_t size = map_.size();
     for (const std::int64_t id : ids) size += map_.find(id) == IdMap::kNone;
-    if (size >= Graph::kMaxRows) throw InvalidInput("an index holds fewer than 2^31 vectors");
     // All that can fail comes first; below, nothing throws.
     const std::size_t rows = std::max(rows_.size(), size);
-    rows_.reserve(rows);
-    if (ids_.capacity() < rows) ids_.reserve(std::max(rows, ids_.capacity() * 2));
-    map_.reserve(size);
+    make_room(rows);
     if (graph_) {
         vacant_.reserve(rows);
         unlinked_.reserve(rows);
