@@ -160,14 +160,15 @@ std::size_t VectorIndex::memory_bytes() const {
 
 void VectorIndex::reserve(std::size_t rows) {
     std::unique_lock lock(mutex_);
-    make_room(rows);
+    make_room(rows, rows);
 }
 
-void VectorIndex::make_room(std::size_t rows) {
+// Rows may outnumber ids: a graph's vacant ones.
+void VectorIndex::make_room(std::size_t rows, std::size_t ids) {
     if (rows >= Graph::kMaxRows) throw InvalidInput("an index holds fewer than 2^31 vectors");
     rows_.reserve(rows);
     if (ids_.capacity() < rows) ids_.reserve(std::max(rows, ids_.capacity() * 2));
-    map_.reserve(rows);
+    map_.reserve(ids);
 }
 
 void VectorIndex::add(Span<std::int64_t> ids, Span<float> vectors) { add_rows(ids, vectors); }
@@ -190,7 +191,7 @@ void VectorIndex::add_rows(Span<std::int64_t> given, Span<T> vectors) {
     for (const std::int64_t id : ids) size += map_.find(id) == IdMap::kNone;
     // All that can fail comes first; below, nothing throws.
     const std::size_t rows = std::max(rows_.size(), size);
-    make_room(rows);
+    make_room(rows, size);
     if (graph_) {
         vacant_.reserve(rows);
         unlinked_.reserve(rows);

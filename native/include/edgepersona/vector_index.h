@@ -92,7 +92,7 @@ class VectorIndex {
   private:
     using Row = IdMap::Row;
 
-    void make_room(std::size_t rows);
+    void make_room(std::size_t rows, std::size_t ids);
     template <class T>
     void add_rows(Span<std::int64_t> ids, Span<T> vectors);
     Row new_row() noexcept;
