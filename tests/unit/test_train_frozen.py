@@ -9,7 +9,7 @@ pytest.importorskip("transformers", reason="export extra is not installed")
 
 import torch
 
-from edgepersona_export.train.frozen import FrozenModel
+from edgepersona_export.train.frozen import FrozenModel, fastest_dtype
 from tests.tiny_models import NAMES, make
 
 # torch and transformers warn of each other's future.
@@ -77,3 +77,27 @@ def test_gradients_reach_the_soft_tokens_and_nothing_else() -> None:
     assert soft.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in model.parameters())
     assert int(soft.shape[2]) == frozen.hidden
+
+
+@pytest.mark.parametrize(
+    ("has", "dtype"),
+    [
+        (set(), "fp32"),
+        ({"_is_amx_tile_supported"}, "bf16"),
+        ({"_is_avx512_bf16_supported"}, "bf16"),
+    ],
+)
+def test_bf16_is_chosen_where_the_processor_multiplies_it(
+    has: set[str], dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda name=name: name in has, raising=False)
+    assert fastest_dtype() == dtype
+
+
+def test_fp32_is_chosen_where_torch_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.delattr(torch.cpu, name, raising=False)
+    assert fastest_dtype() == "fp32"

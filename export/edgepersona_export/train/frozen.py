@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
+_BF16_PRODUCTS = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+"""Of ``torch.cpu``: whether a processor has products of bfloat16. Without them it is the slower."""
+
 
 def fastest_dtype() -> str:
     """Return the precision that this machine multiplies fastest in."""
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    has_tiles = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    return "bf16" if has_tiles() else "fp32"
+    return "bf16" if any(getattr(torch.cpu, name, bool)() for name in _BF16_PRODUCTS) else "fp32"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
