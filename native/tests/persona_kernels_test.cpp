@@ -23,6 +23,7 @@ std::vector<const PersonaKernels*> sets() {
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl")) {
         found.push_back(avx512_persona_kernels());
+        found.push_back(avx512_amd_persona_kernels());
     }
 #endif
     return found;
@@ -42,7 +43,7 @@ struct Rows {
 };
 
 constexpr std::size_t kStrides[] = {16, 32, 48, 64, 80, 384, 400};
-constexpr std::size_t kCounts[] = {1, 2, 3, 5, 16, 63, 64};
+constexpr std::size_t kCounts[] = {1, 2, 3, 5, 16, 63, 64, 255, 256};
 
 void check_close(double found, double expected, double tolerance) {
     CHECK(std::abs(found - expected) <= tolerance);

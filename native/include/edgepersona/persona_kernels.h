@@ -38,6 +38,7 @@ const PersonaKernels& persona_kernels();
 
 // One function a set; null where the build is for another architecture.
 const PersonaKernels* avx512_persona_kernels();
+const PersonaKernels* avx512_amd_persona_kernels();  // the same instructions in another order
 const PersonaKernels* avx2_persona_kernels();
 const PersonaKernels* baseline_persona_kernels();
 
