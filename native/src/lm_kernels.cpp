@@ -54,6 +54,9 @@ bool processor_has(const LmKernels* set) {
     if (set == baseline_lm_kernels()) return true;
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
     if (set == amx_lm_kernels()) return processor_has(avx512_lm_kernels()) && has_tiles();
+    if (set == avx512bf16_lm_kernels()) {
+        return processor_has(avx512_lm_kernels()) && __builtin_cpu_supports("avx512bf16");
+    }
     if (set == avx512_lm_kernels()) {
         return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
@@ -80,8 +83,9 @@ const LmKernels& choose() {
 
 std::vector<const LmKernels*> usable_lm_kernels() {
     std::vector<const LmKernels*> usable;
-    for (const LmKernels* set : {amx_lm_kernels(), avx512_lm_kernels(), avxvnni_lm_kernels(),
-                                 avx2_lm_kernels(), neon_lm_kernels(), baseline_lm_kernels()}) {
+    for (const LmKernels* set :
+         {amx_lm_kernels(), avx512bf16_lm_kernels(), avx512_lm_kernels(), avxvnni_lm_kernels(),
+          avx2_lm_kernels(), neon_lm_kernels(), baseline_lm_kernels()}) {
         if (processor_has(set)) usable.push_back(set);
     }
     return usable;

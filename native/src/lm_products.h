@@ -129,7 +129,9 @@ EP_TARGET inline void score_part(const float* queries, std::size_t count,
         for (std::size_t d = 0; d < dim; ++d) {
             typename S::Float key[kBlocks];
             for (std::size_t b = 0; b < kBlocks; ++b) {
-                key[b] = S::halves(keys + 16 * (b * dim + d) + lane);
+                const std::uint16_t* const from = keys + 16 * (b * dim + d);
+                S::prefetch(reinterpret_cast<const std::uint8_t*>(from) + kAhead);
+                key[b] = S::halves(from + lane);
             }
             for (std::size_t q = 0; q < Q; ++q) {
                 const typename S::Float query = S::all(queries[d * count + q]);
@@ -200,6 +202,7 @@ EP_TARGET void mix_part(const float* scores, std::size_t stride, const SeenPosit
         const std::uint16_t* const row = values + j * dim;
         if (j >= all.from && j < all.end) {
             for (std::size_t v = 0; v < kVectors; ++v) {
+                S::prefetch(reinterpret_cast<const std::uint8_t*>(row + v * S::kLanes) + kAhead);
                 const typename S::Float value = S::halves(row + v * S::kLanes);
                 for (std::size_t q = 0; q < Q; ++q) {
                     sums[q * kVectors + v] =
@@ -373,7 +376,8 @@ LmKernels kernels_of(const char* name) {
             log_sum_exp<S>,
             score<S>,
             mix<S>,
-            to_halves<S>};
+            to_halves<S>,
+            false};
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// float16 by its definition, bit by bit: what the kernels' conversions are held to.
+// float16, and bfloat16, by their definitions: what the kernels' conversions are held to.
 #pragma once
 
 #include <algorithm>
@@ -24,4 +24,12 @@ inline std::uint16_t nearest_half(double x) {
     const double steps = std::nearbyint(std::ldexp(std::abs(x), 11 - exponent));
     const int bits = ((exponent + 14) << 10) + static_cast<int>(steps) - 1024;
     return static_cast<std::uint16_t>(sign | std::min(bits, 0x7c00));
+}
+
+// The bfloat16 next to a float, ties to even; subnormal ones become zero.
+inline double nearest_bf16(double x) {
+    int exponent = 0;
+    const double digits = std::frexp(x, &exponent);  // from 1/2 up to 1
+    if (exponent < -125) return std::copysign(0.0, x);
+    return std::isfinite(x) ? std::ldexp(std::nearbyint(std::ldexp(digits, 8)), exponent - 8) : x;
 }

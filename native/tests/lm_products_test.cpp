@@ -139,7 +139,7 @@ std::vector<std::uint16_t> halves_of(const std::vector<float>& values) {
     return halves;
 }
 
-constexpr std::size_t kDims[] = {16, 32, 48, 64, 80, 96, 112, 128, 176, 256};
+constexpr std::size_t kDims[] = {16, 32, 48, 64, 80, 96, 112, 128, 176, 256, 272};
 
 }  // namespace
 
@@ -325,9 +325,16 @@ TEST(the_largest_codes_of_both_sides_do_not_saturate) {
     }
 }
 
+namespace {
+
+double rounded(double x, bool rounds) { return rounds ? nearest_bf16(x) : x; }
+
+}  // namespace
+
 TEST(scores_are_the_queries_products_with_each_key) {
     for (const LmKernels* set : usable_lm_kernels()) {
         for (const std::size_t dim : kDims) {
+            const bool rounds = set->rounds_attention && dim <= 256;
             for (const std::size_t blocks : {0, 1, 3}) {
                 const auto queries = normal(kQueries * dim, 6);
                 const auto keys = halves_of(normal(blocks * dim * 16, 7));
@@ -344,8 +351,10 @@ TEST(scores_are_the_queries_products_with_each_key) {
                         const std::size_t q = i / stride, j = i % stride;
                         double expected = j < positions ? 0.0 : 42.0;
                         for (std::size_t d = 0; d < dim && j < positions; ++d) {
-                            expected += static_cast<double>(queries[q * dim + d]) *
-                                        value_of_half(keys[(j / 16 * dim + d) * 16 + j % 16]);
+                            const double key =
+                                value_of_half(keys[(j / 16 * dim + d) * 16 + j % 16]);
+                            expected += rounded(queries[q * dim + d], rounds) *
+                                        rounded(key, rounds);
                         }
                         check_close(scores[i], expected, 2e-5 * std::sqrt(dim));
                     }
@@ -392,6 +401,7 @@ TEST(a_value_that_is_not_a_number_spoils_the_sums_that_see_it_alone) {
 
 TEST(mix_is_the_weighted_sum_of_values) {
     for (const LmKernels* set : usable_lm_kernels()) {
+        const bool rounds = set->rounds_attention;
         for (const std::size_t dim : kDims) {
             for (const std::size_t positions : {0, 1, 2, 37}) {
                 const std::size_t stride = positions + 3;
@@ -406,8 +416,8 @@ TEST(mix_is_the_weighted_sum_of_values) {
                     for (std::size_t i = 0; i < out.size(); ++i) {
                         double expected = 0;
                         for (std::size_t j = seen[i / dim].from; j < seen[i / dim].end; ++j) {
-                            expected += static_cast<double>(scores[i / dim * stride + j]) *
-                                        value_of_half(values[j * dim + i % dim]);
+                            expected += rounded(scores[i / dim * stride + j], rounds) *
+                                        rounded(value_of_half(values[j * dim + i % dim]), rounds);
                         }
                         check_close(out[i], expected, 1e-4);
                     }

@@ -1,6 +1,6 @@
 // What a Transformer computes, written down in double, one token, one head, one sum after the other.
-// It rounds what the Transformer rounds (a product's input to 8 bits, keys and values to float16) and
-// nothing else.
+// It rounds what the Transformer rounds (a product's input to 8 bits, keys and values to float16, and
+// to bfloat16 all that attention multiplies, with the sets that do) and nothing else.
 #pragma once
 
 #include <algorithm>
@@ -84,6 +84,10 @@ class PlainTransformer {
         return x;
     }
 
+    static double multiplied(double x) {
+        return edgepersona::lm_kernels().rounds_attention ? nearest_bf16(x) : x;
+    }
+
     // What a query takes from the values of the positions that it sees.
     Vector attended(const Vector& query, const std::vector<Vector>& keys,
                     const std::vector<Vector>& values, std::size_t window) const {
@@ -93,15 +97,17 @@ class PlainTransformer {
         double largest = -HUGE_VAL, sum = 0;
         for (std::size_t j = from; j < end; ++j) {
             double score = 0;
-            for (std::size_t d = 0; d < query.size(); ++d) score += query[d] * keys[j][d];
-            const double scaled = score * static_cast<double>(model_.attention_scale);
-            weights.push_back(capped(scaled, model_.attention_cap));
+            for (std::size_t d = 0; d < query.size(); ++d) {
+                const double scaled = query[d] * static_cast<double>(model_.attention_scale);
+                score += multiplied(scaled) * multiplied(keys[j][d]);
+            }
+            weights.push_back(capped(score, model_.attention_cap));
             largest = std::max(largest, weights.back());
         }
         for (double& weight : weights) sum += weight = std::exp(weight - largest);
         for (std::size_t j = from; j < end; ++j) {
             for (std::size_t d = 0; d < to.size(); ++d) {
-                to[d] += weights[j - from] / sum * values[j][d];
+                to[d] += multiplied(weights[j - from] / sum) * multiplied(values[j][d]);
             }
         }
         return to;

@@ -173,7 +173,7 @@ print(decoder.provider)
 """
 
 
-@pytest.mark.parametrize("simd", ["baseline", "avx2", "avxvnni", "avx512"])
+@pytest.mark.parametrize("simd", ["baseline", "avx2", "avxvnni", "avx512", "avx512bf16"])
 def test_every_instruction_set_gives_the_same_logits(
     bundle: Bundle, decoder: NativeDecoder, tmp_path: Path, simd: str
 ) -> None:

@@ -69,6 +69,8 @@ struct LmKernels {
                 std::size_t count, const std::uint16_t* values, std::size_t dim, float* out);
     // to = float16 of x.
     void (*to_halves)(const float* x, std::size_t count, std::uint16_t* to);
+    // Whether `score` (of at most 256 dimensions) and `mix` round what they multiply to bfloat16.
+    bool rounds_attention = false;
 };
 
 constexpr std::size_t kQueries = 12;  // that are best given keys and values to read together
@@ -79,9 +81,10 @@ const LmKernels& lm_kernels();
 std::vector<const LmKernels*> usable_lm_kernels();
 
 // One function a set; null where the build is for another architecture.
-const LmKernels* amx_lm_kernels();      // AVX-512 and tiles
-const LmKernels* avx512_lm_kernels();   // with VNNI
-const LmKernels* avxvnni_lm_kernels();  // AVX2 with VNNI
+const LmKernels* amx_lm_kernels();         // AVX-512 and tiles
+const LmKernels* avx512bf16_lm_kernels();  // AVX-512 with VNNI and products of bfloat16
+const LmKernels* avx512_lm_kernels();      // with VNNI
+const LmKernels* avxvnni_lm_kernels();     // AVX2 with VNNI
 const LmKernels* avx2_lm_kernels();
 const LmKernels* neon_lm_kernels();     // with dot products of bytes
 const LmKernels* baseline_lm_kernels();
