@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgepersona._native import KvCache, Transformer
+from edgepersona._native import KvCache, Transformer, build_info
 from tests.packed import LayerShape, Shape, unpacked, weights
 
 
 class Plain:
     """Rounds what the Transformer rounds: inputs of products to 8 bits, keys and values to float16.
 
-    ``in_doubt`` where a value lay so near the middle of two that float32 may round it apart.
+    With the set that multiplies bfloat16, also to that whatever attention multiplies. ``in_doubt``
+    where a value lay so near the middle of two that float32 may round it apart.
     """
 
     def __init__(self, model: dict[str, Any]) -> None:
         self._model = model
         self._unpacked: dict[int, np.ndarray] = {}
+        self._in_bf16 = build_info()["lm_simd"] == "avx512bf16"
         self.in_doubt = False
 
     def step(self, embedding: np.ndarray, position: int, before: np.ndarray) -> np.ndarray:
@@ -46,9 +49,14 @@ class Plain:
         window = layer["window"] or position + 1
         all_ = np.concatenate([before, np.stack([keys, self._halved(values)], axis=1)[None]])
         seen = np.repeat(all_[-window:], heads // shared, axis=1)
-        scores = np.einsum("hd,nhd->hn", queries, seen[:, :, 0]) * model["attention_scale"]
+        queries = queries * model["attention_scale"]
+        if self._in_bf16:
+            queries, seen = self._to_bf16(queries), _bf16_steps(seen, np.rint)
+        scores = np.einsum("hd,nhd->hn", queries, seen[:, :, 0])
         scores = np.exp(_capped(scores, model["attention_softcap"]))
         scores /= scores.sum(axis=1, keepdims=True)
+        if self._in_bf16:
+            scores = self._to_bf16(scores)
         attended = np.einsum("hn,nhd->hd", scores, seen[:, :, 1]).reshape(-1)
         branch = self._product(layer["output"], attended)
         state = state + self._norm(branch, layer.get("post_attention_norm"))
@@ -78,10 +86,19 @@ class Plain:
         step = np.ldexp(1.0, np.maximum(exponents, -13) - 11)
         return self._rounded(x / step) * step
 
+    def _to_bf16(self, x: np.ndarray) -> np.ndarray:
+        return _bf16_steps(x, self._rounded)
+
     def _rounded(self, x: np.ndarray) -> np.ndarray:
         rounded = np.rint(x)
         self.in_doubt |= bool((np.abs(np.abs(x - rounded) - 0.5) < 1e-3).any())
         return rounded
+
+
+def _bf16_steps(x: np.ndarray, rounded: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    _, exponents = np.frexp(x)
+    step = np.ldexp(1.0, exponents - 8)
+    return rounded(x / step) * step
 
 
 def _rotated(heads: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> np.ndarray:
