@@ -91,6 +91,12 @@ def _approximate(work: str, kind: str, count: int, options: Options) -> list[Row
                     rows.append(
                         _row(work, kind, count, ours, theirs, options, note=", at our recall")
                     )
+                elif theirs.reached and ours.tuned_recall < theirs.tuned_recall:
+                    ours.tune(theirs.tuned_recall, _NO_LIMIT)
+                    rows.append(
+                        _row(work, kind, count, ours, theirs, options, note=", at their recall")
+                    )
+                    ours.tune(NEAR, _NO_LIMIT)
         return rows + _halved(work, kind, count, ours, settings, options)
 
 
