@@ -10,13 +10,18 @@ namespace {
 
 constexpr std::size_t kPairedDims = 256;  // scores of larger heads are left to floats
 
+// The lanes of two vectors, rounded: those of the first, then those of the second.
+EP_TARGET inline __m512i rounded(__m512 first, __m512 second) {
+    return (__m512i)_mm512_maskz_cvtne2ps_pbh(0xffffffffU, second, first);
+}
+
 // A register of pairs: of the sixteen lanes of two vectors, the first one's in the lower halves.
 EP_TARGET inline __m512i pairs_of(__m512 first, __m512 second) {
     alignas(64) static constexpr std::uint16_t kOrder[32] = {
         0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
         8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-    const auto both = (__m512i)_mm512_maskz_cvtne2ps_pbh(0xffffffffU, second, first);
-    return _mm512_maskz_permutexvar_epi16(0xffffffffU, _mm512_load_si512(kOrder), both);
+    return _mm512_maskz_permutexvar_epi16(0xffffffffU, _mm512_load_si512(kOrder),
+                                          rounded(first, second));
 }
 
 EP_TARGET inline __m512 plus_products(__m512 sum, __m512i pairs, std::uint32_t pair) {
@@ -107,15 +112,14 @@ EP_TARGET inline void round_scores(const SeenPositions& span, const float* score
         const __m512 low = _mm512_maskz_loadu_ps(static_cast<__mmask16>(seen), scores + at);
         const __m512 high = _mm512_maskz_loadu_ps(static_cast<__mmask16>(seen >> 16),
                                                   scores + at + 16);
-        _mm512_storeu_si512(pairs, (__m512i)_mm512_maskz_cvtne2ps_pbh(0xffffffffU, high, low));
+        _mm512_storeu_si512(pairs, rounded(low, high));
     }
 }
 
-// Rounded scores, pairs of positions (Q, kPairs), and the values of those positions, of which
-// kVectors * 16 dimensions are added to `out`.
-constexpr std::size_t kPairs = 64;
+constexpr std::size_t kPairs = 64;  // of positions whose scores are rounded at a time
 
-// All rows see all of `pairs` pairs.
+// Adds kVectors * 16 dimensions of the values, times Q rows of rounded scores, (Q, kPairs), to
+// `out`: of `pairs` pairs of positions that all rows see.
 template <std::size_t Q, std::size_t kVectors>
 EP_TARGET inline void mix_whole_pairs(const std::uint32_t* weights, std::size_t pairs,
                                       const std::uint16_t* values, std::size_t dim, float* out) {
@@ -146,7 +150,7 @@ EP_TARGET inline void mix_whole_pairs(const std::uint32_t* weights, std::size_t 
     }
 }
 
-// A pair, at position `from`, that not all rows see, or not all of.
+// The same of one pair, at position `from`, that not all rows see, or not all of.
 template <std::size_t Q, std::size_t kVectors>
 EP_TARGET inline void mix_seen_of_pair(const std::uint32_t* weights, const SeenPositions* seen,
                                        std::size_t from, const std::uint16_t* values,

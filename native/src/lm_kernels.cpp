@@ -24,9 +24,11 @@ bool has_f16c() {  // not every compiler knows these by name
     return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & (1U << 29)) != 0;
 }
 
-bool has_avx_vnni() {
+constexpr unsigned kAvxVnni = 1U << 4, kAvx512Bf16 = 1U << 5;
+
+bool has_newer(unsigned feature) {  // of leaf 7, subleaf 1
     unsigned a = 0, b = 0, c = 0, d = 0;
-    return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & (1U << 4)) != 0;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & feature) != 0;
 }
 
 // Tiles are eight kilobytes a thread, so a process asks the system for them first.
@@ -55,13 +57,13 @@ bool processor_has(const LmKernels* set) {
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
     if (set == amx_lm_kernels()) return processor_has(avx512_lm_kernels()) && has_tiles();
     if (set == avx512bf16_lm_kernels()) {
-        return processor_has(avx512_lm_kernels()) && __builtin_cpu_supports("avx512bf16");
+        return processor_has(avx512_lm_kernels()) && has_newer(kAvx512Bf16);
     }
     if (set == avx512_lm_kernels()) {
         return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
     }
-    return avx2 && (set != avxvnni_lm_kernels() || has_avx_vnni());
+    return avx2 && (set != avxvnni_lm_kernels() || has_newer(kAvxVnni));
 #elif defined(__aarch64__) && defined(__linux__)
     constexpr unsigned long kDotProducts = 1UL << 20;  // HWCAP_ASIMDDP
     return set != neon_lm_kernels() || (getauxval(AT_HWCAP) & kDotProducts) != 0;

@@ -1,7 +1,7 @@
 // A language model's kernels for AVX-512 with VNNI and with products of bfloat16.
 #include "edgepersona/lm_kernels.h"
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && (defined(__clang__) ? __clang_major__ >= 9 : __GNUC__ >= 10)
 
 #include <immintrin.h>
 
