@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepersona.bundle import Bundle
+from edgepersona.circles import hold_back
 from edgepersona.decoder import Decoder, DecodingState, open_best
 from edgepersona.drafting import Continuations, Drafting
 from edgepersona.errors import EdgePersonaError, InputError
@@ -138,7 +139,7 @@ class Generator:
 
         With a JSON ``schema`` the answer is JSON that fits it, unless it ends for another reason
         than ``stop``. The prompt's bias is applied to every token, before the schema and
-        ``params``.
+        ``params``; an answer that is to be ``brief`` is kept from going in circles.
 
         Tokens are drafted from the prompt, the answer itself and ``continuations``, unless
         ``params.drafts`` is off: the same answer, sooner. ``heads`` keep what prompts begin with
@@ -190,6 +191,7 @@ class Stream:
         self._continuations = continuations
         self._heads = heads
         self._bias = prompt.bias
+        self._brief = prompt.brief and form is None  # JSON says the same marks again and again
         self._notes = prompt.notes
         self._positions = layout.positions
         self._cancelled = threading.Event()
@@ -236,9 +238,8 @@ class Stream:
         for start in range(0, len(ids), _SCORED_CHUNK):
             some = slice(start, min(start + _SCORED_CHUNK, len(ids)))
             logits = state.extend(vectors[unscored:][some], wanted=some.stop - start)
-            if self._bias:
-                for at, row in enumerate(logits, start=start):
-                    self._bias.apply(row, ids[:at])
+            for at, row in enumerate(logits, start=start):
+                self._steer(row, ids[:at])
             for row, temperature in enumerate(temperatures):
                 found[row, some] = _log_probs(logits, ids[some], temperature)
         generator.prefixes.put(positions[: state.length], state)
@@ -274,8 +275,7 @@ class Stream:
         )
         try:
             while logits is not None and not self._cancelled.is_set():
-                if self._bias:
-                    self._bias.apply(logits, tokens)
+                self._steer(logits, tokens)
                 if form:  # after the bias, which may bring back what is ruled out
                     form.restrict(logits)
                 token = sampler.sample(logits)
@@ -331,6 +331,13 @@ class Stream:
             self._heads.save(self._head_key(), data)
         if self.at_end is not None:
             self.at_end()
+
+    def _steer(self, logits: NDArray[np.float32], answer: Sequence[int]) -> None:
+        """Change the logits of what follows ``answer`` as the prompt asks."""
+        if self._bias:
+            self._bias.apply(logits, answer)
+        if self._brief:
+            hold_back(logits, answer)
 
     def _prefill(self, state: DecodingState) -> NDArray[np.float32] | None:
         """Read what the state has not read of the prompt; None where that was cancelled."""

@@ -56,5 +56,7 @@ class Prompt:
     records, a mean persona. What they make of the model's cache is kept between runs."""
     bias: Bias | None = None
     """What the answer's tokens are drawn with beside the LLM; it takes no room."""
+    brief: bool = False
+    """Whether the answer is a title or the like, which does not say the same words twice."""
     notes: tuple[str, ...] = ()
     """What whoever asked should know of how the prompt came about, each a short sentence."""

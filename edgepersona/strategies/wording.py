@@ -59,12 +59,23 @@ def write_prompt(task: Task, records: Sequence[Record]) -> Prompt:
     """
     opening = f"{_FORMS[task.kind].title}:" if task.kind in _FORMS else ""
     if not records:
-        return Prompt(_SYSTEM, (TextSegment(_ask(task)),), turns=task.turns, opening=opening)
+        return Prompt(
+            _SYSTEM,
+            (TextSegment(_ask(task)),),
+            turns=task.turns,
+            opening=opening,
+            brief=task.is_new,
+        )
     segments: list[Segment] = [TextSegment("Here is what I wrote:\n\n")]
     segments += [TextSegment(_show(record, task), record.id) for record in reversed(records)]
     segments.append(TextSegment(_RULE + _ask(task, from_records=True)))
     return Prompt(
-        _SYSTEM_WITH_RECORDS, tuple(segments), turns=task.turns, opening=opening, constant=1
+        _SYSTEM_WITH_RECORDS,
+        tuple(segments),
+        turns=task.turns,
+        opening=opening,
+        constant=1,
+        brief=task.is_new,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgepersona.circles import hold_back
 from edgepersona.generator import Generation, Generator
 from edgepersona.profile import Profile
 from edgepersona.prompt import Prompt, SoftSegment, TextSegment
@@ -82,6 +83,27 @@ def test_drafts_change_no_answer_under_a_bias(make, order: int, params: Sampling
     assert drafted.drafted > 0
     unbiased = finish(make(ChainDecoder(order=order, cost=cheap)), PROMPT, params)
     assert unbiased.text != plain.text
+
+
+def repeated(generator: Generator, text: str) -> int:
+    """Count the places where four tokens stand that stood in the text before."""
+    ids = generator.tokenizer.encode(text)
+    fours = [tuple(ids[at : at + 4]) for at in range(len(ids) - 3)]
+    return len(fours) - len(set(fours))
+
+
+@pytest.mark.parametrize("params", [GREEDY, DRAWN], ids=["greedy", "drawn"])
+def test_a_brief_answer_leaves_its_circles_with_drafts_as_without(
+    make, params: SamplingParams
+) -> None:
+    brief = replace(PROMPT, brief=True)
+    answers = [
+        finish(make(ChainDecoder(order=2, cost=cheap)), brief, replace(params, drafts=drafts))
+        for drafts in (False, True)
+    ]
+    assert same(*answers)
+    free = finish(generator := make(ChainDecoder(order=2)), PROMPT, params)
+    assert repeated(generator, answers[0].text) < repeated(generator, free.text) / 2
 
 
 @pytest.mark.parametrize("place", range(0, 60, 7))
@@ -358,7 +380,9 @@ def histories(n: int = 12) -> list[Record]:
 def test_the_cache_makes_answers_of_the_users_own_words(profile) -> None:
     own = profile(spread=1.0)
     own.add(histories())
-    plain, biased = (own.generate(TITLE, strategy=s, params=WORDS) for s in ("none", "none+cache"))
+    # Of a title what says the same again is held back, and four letters soon do.
+    task = replace(TITLE, kind="tag")
+    plain, biased = (own.generate(task, strategy=s, params=WORDS) for s in ("none", "none+cache"))
     assert biased.strategy == "none+cache"
     assert plain.prompt_tokens == biased.prompt_tokens
 
@@ -368,7 +392,7 @@ def test_the_cache_makes_answers_of_the_users_own_words(profile) -> None:
 
     assert triples(biased.text) > triples(plain.text) + 5
     undrafted = replace(WORDS, drafts=False)
-    assert same(own.generate(TITLE, strategy="none+cache", params=undrafted), biased)
+    assert same(own.generate(task, strategy="none+cache", params=undrafted), biased)
     own.close()
 
 
@@ -423,10 +447,11 @@ def test_what_the_words_weigh_can_be_waited_for(profile, store) -> None:
     own.close()
 
 
-def test_a_text_is_scored_as_it_would_be_drawn(make) -> None:
+@pytest.mark.parametrize("brief", [False, True])
+def test_a_text_is_scored_as_it_would_be_drawn(make, *, brief: bool) -> None:
     generator = make(ChainDecoder(order=2))
     bias = Nudge(generator.tokenizer.encode("abcd"))
-    prompt = replace(PROMPT, bias=bias)
+    prompt = replace(PROMPT, bias=bias, brief=brief)
     text = "abcddcbaabcd" * 8
     state, ids = generator.decoder, generator.tokenizer.encode(text)
     read = [row.tobytes() for row in generator.stream(PROMPT).layout.vectors(state.embed, 0)]
@@ -434,6 +459,8 @@ def test_a_text_is_scored_as_it_would_be_drawn(make) -> None:
     for at, token in enumerate(ids):
         logits = state.logits(read)
         bias.apply(logits, ids[:at])
+        if brief:
+            hold_back(logits, ids[:at])
         for temperature in (1.0, 2.0):
             scaled = logits.astype(float) / temperature
             expected.append(scaled[token] - np.log(np.exp(scaled).sum()))

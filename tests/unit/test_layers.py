@@ -38,7 +38,8 @@ LAYERS = [
     {"variants", "engines", "embeddings", "nativeweights"},
     {
         *("runtime", "text", "bundle", "manifest", "sampling", "prompt"),
-        *("repeats", "passcosts", "structured", "biases", "headfile", "personahead"),
+        *("repeats", "passcosts", "structured", "biases", "circles"),
+        *("headfile", "personahead"),
     },
     {"memory", "providers", "gpu", "private"},
     {"records", "errors", "once", "_native", "_sampling"},

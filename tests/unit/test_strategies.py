@@ -225,3 +225,10 @@ def test_what_is_no_strategy_is_named_with_those_there_are(name: str, why: str) 
     )
     with pytest.raises(InputError, match=why + known):
         find(name)
+
+
+@pytest.mark.parametrize("strategy", ["none", "rag", "pplug", "rag+cache"])
+@pytest.mark.parametrize("kind", [kind for kind in TASK_KINDS if kind != "instruction"])
+def test_only_what_is_written_anew_for_a_text_is_to_be_brief(strategy: str, kind: str) -> None:
+    prompt = find(strategy)(Task("some text", kind=kind), View(HISTORY))
+    assert prompt.brief == (kind in ("title", "subject", "headline"))

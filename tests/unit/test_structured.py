@@ -108,6 +108,13 @@ def test_a_bias_works_within_the_schema(make, temperature: float) -> None:
     assert set(json.loads(answers[0].text)["title"]) & set("xyz<|")
 
 
+def test_json_may_say_the_same_marks_again_where_the_answer_is_brief(make) -> None:
+    lists = {"type": "array", "items": {"const": "aaaa"}, "minItems": 9, "maxItems": 9}
+    brief = finish(make(), lists, replace(PARAMS, max_new_tokens=200), replace(PROMPT, brief=True))
+    assert json.loads(brief.text) == ["aaaa"] * 9
+    assert brief.text == finish(make(), lists, replace(PARAMS, max_new_tokens=200)).text
+
+
 def test_an_answer_that_ends_for_room_says_so(make) -> None:
     answer = finish(make(), SCHEMA, replace(PARAMS, max_new_tokens=9))
     assert (answer.finish_reason, answer.new_tokens) == ("length", 9)
