@@ -85,13 +85,20 @@ def register(commands: Commands) -> None:
     parser.add_argument(
         "--instruction-tokens",
         type=positive,
-        default=7,
+        default=10,
         metavar="N",
-        help="learnt ones before the persona (default: 7)",
+        help="learnt ones before the persona (default: 10)",
     )
-    parser.add_argument("--persona-tokens", type=int, default=4, help="pooled ones (default: 4)")
+    parser.add_argument("--persona-tokens", type=int, default=2, help="pooled ones (default: 2)")
     parser.add_argument(
-        "--records", type=int, default=4, help="whose titles are read word by word (default: 4)"
+        "--records", type=int, default=5, help="whose titles are read word by word (default: 5)"
+    )
+    parser.add_argument(
+        "--title-tokens",
+        type=positive,
+        default=16,
+        metavar="N",
+        help="read of each of these titles (default: 16)",
     )
     parser.add_argument(
         "--shown",
@@ -191,6 +198,7 @@ def _options(args: argparse.Namespace, tasks: list[str]) -> Options:
             "before": args.instruction_tokens,
             "pooled": args.persona_tokens,
             "records": args.records,
+            "words": args.title_tokens,
         },
         dtype=fastest_dtype() if args.dtype == "auto" else args.dtype,
     )

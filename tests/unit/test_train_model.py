@@ -111,7 +111,7 @@ def test_untrained_projectors_put_things_among_the_words() -> None:
 
 @pytest.mark.parametrize(
     "sizes",
-    [{"reads": "mail"}, {"tasks": ()}, {"tasks": ("a", "a")}, {"pooled": -1}, {"pooled": 11}],
+    [{"reads": "mail"}, {"tasks": ()}, {"tasks": ("a", "a")}, {"pooled": -1}, {"pooled": 17}],
     ids=str,
 )
 def test_sizes_that_make_no_head_are_refused(sizes: dict) -> None:

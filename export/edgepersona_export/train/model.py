@@ -38,18 +38,18 @@ class Shape:
     ndim: int
     hidden: int
     tasks: tuple[str, ...]
-    before: int = 7
+    before: int = 10
     """Instruction tokens before the persona."""
     after: int = 1
     """Instruction tokens after it."""
-    pooled: int = 4
+    pooled: int = 2
     """Persona tokens, each a weighted sum over the whole history; 0: none."""
     reads: str = "words"
-    records: int = 4
+    records: int = 5
     """So many of the records with the largest weights show their titles; 0: none."""
     lead: int = 4
     """Tokens before each title."""
-    words: int = 10
+    words: int = 16
     """Tokens of a title that are read."""
     inner: int = 128
     """Width of a projector's hidden layer."""

@@ -64,6 +64,7 @@ def test_every_command_helps_with_an_example(run, command):
         ["train", "--data", "here", "--out", "here", "--preset", "default", "--llm", "here"],
         ["train", "--data", "a", "--tasks", "title,rating", "--preset", "default", "--out", "x"],
         ["train", "--data", "a", "--batch", "0", "--preset", "default", "--out", "x"],
+        ["train", "--data", "a", "--title-tokens", "0", "--preset", "default", "--out", "x"],
     ],
 )
 def test_wrong_usage_ends_with_2_and_says_why(run, argv):

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pytest
+
+from edgepersona.cli import training
+
+pytest.importorskip("torch")
+
+REQUIRED = ("train", "--data", "history.jsonl", "--preset", "default", "--out", "head")
+
+
+@pytest.fixture
+def options(run, monkeypatch):
+    """Return what a command line asks of a run, without running it."""
+
+    def of(*argv):
+        asked = []
+        monkeypatch.setattr(training, "_run", lambda args: asked.append(args) or 0)
+        assert run(*REQUIRED, *argv).status == 0
+        return training._options(asked[0], asked[0].tasks.split(","))
+
+    return of
+
+
+def test_the_sizes_of_a_head_are_those_asked_for(options):
+    sizes = {
+        "--instruction-tokens": ("before", 3),
+        "--persona-tokens": ("pooled", 2),
+        "--records": ("records", 6),
+        "--title-tokens": ("words", 5),
+    }
+    argv = [part for option, (_, size) in sizes.items() for part in (option, str(size))]
+    assert options(*argv).shape == dict(sizes.values())
+
+
+def test_sizes_that_nobody_names_are_those_of_a_head_by_default(options):
+    from edgepersona_export.train.model import Shape
+
+    default = Shape(ndim=1, hidden=1, tasks=("title",))
+    shape = options().shape
+    assert shape == {name: getattr(default, name) for name in shape}
