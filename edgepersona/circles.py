@@ -25,5 +25,5 @@ def hold_back(logits: NDArray[np.float32], answer: Sequence[int]) -> None:
     """
     last = list(answer[-_CONTEXT:])
     for at in range(_CONTEXT, len(answer)):
-        if answer[at] < len(logits) and list(answer[at - _CONTEXT : at]) == last:
+        if list(answer[at - _CONTEXT : at]) == last:
             logits[answer[at]] -= np.float32(_COST)

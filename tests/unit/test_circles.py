@@ -42,7 +42,3 @@ def test_every_time_counts_in_each_way_in_which_it_went_on() -> None:
 def test_one_token_over_and_over_is_a_circle_too() -> None:
     assert changed([7, 7, 7]) == {}
     assert changed([7, 7, 7, 7]) == {7: 5.0}
-
-
-def test_a_token_beyond_the_logits_is_left_alone() -> None:
-    assert changed([1, 2, 3, 40, 1, 2, 3], vocab=10) == {}
