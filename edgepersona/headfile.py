@@ -20,6 +20,7 @@ from edgepersona.manifest import parse
 FORMAT = 1
 INDEX, ARRAYS = "head.json", "head.bin"
 READS = ("item", "output", "words")
+BESIDE = ("nearest", "newest")
 
 _ALIGNMENT = 64
 _MAX_INDEX_BYTES = 1 << 20
@@ -52,6 +53,8 @@ class HeadShape:
     words: int
     inner: int
     adapted: bool
+    beside: str = "nearest"
+    """Whose titles are read where the prompt shows records; older heads do not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +186,8 @@ def _check_shape(index: _Index, where: str) -> None:
     shape = index.shape
     if shape.reads not in READS:
         raise _wrong(where, f"reads {shape.reads!r:.40}, expected one of {', '.join(READS)}")
+    if shape.beside not in BESIDE:
+        raise _wrong(where, f"beside {shape.beside!r:.40}, expected one of {', '.join(BESIDE)}")
     if not shape.tasks or len(set(shape.tasks)) != len(shape.tasks) or "" in shape.tasks:
         raise _wrong(where, "tasks: expected one or more names, each once")
     counts = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from edgepersona.errors import BundleError
@@ -80,8 +80,9 @@ Spec = TypeVar("Spec")
 
 
 def parse(kind: type[Spec], value: object, where: str) -> Spec:
-    """Read ``value`` as the dataclass ``kind``; fields it does not know are left alone.
+    """Read ``value`` as the dataclass ``kind``.
 
+    Fields it does not know are left alone; those that ``value`` lacks have their default, if any.
     Raises BundleError that names the field at fault; ``where`` is what stands before its name.
     """
     spec: Spec = _parse(kind, value, where)
@@ -97,6 +98,7 @@ def _parse(kind: Any, value: object, where: str) -> Any:
             **{
                 f.name: _parse(hints[f.name], value.get(f.name), f"{where}.{f.name}")
                 for f in fields(kind)
+                if f.name in value or f.default is MISSING
             }
         )
     if get_origin(kind) is tuple:

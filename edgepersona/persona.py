@@ -206,7 +206,7 @@ class HistoryPersona:
             scale = head.scale
             pooled = self._rows.mean() if vector is None else self._rows.attend(vector, scale)
         best = [(row, self._title(row)) for row in self._newest[: head.shape.records]]
-        if vector is not None and best:
+        if vector is not None and best and not head.reads_newest(task):
             best = self._best(vector)
         records = self._store.by_row(row for row, _ in best)
         shown = [(row, title) for row, title in reversed(best) if row in records]

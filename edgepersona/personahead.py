@@ -67,6 +67,10 @@ class PersonaHead:
             "ask for one of these, or with another strategy such as rag"
         )
 
+    def reads_newest(self, task: str) -> bool:
+        """Say whether ``task``, one of the head's, reads the newest titles and not the nearest."""
+        return self.shape.beside == "newest" and task.endswith(_BESIDE_RECORDS)
+
     def key(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
         """Turn a question's vector (ndim,) into one that records' vectors are compared with."""
         adapter = self._arrays.get("adapter")

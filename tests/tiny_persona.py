@@ -28,6 +28,7 @@ SIZES: dict[str, Any] = {
     "words": 4,
     "inner": 3,
     "adapted": True,
+    "beside": "nearest",
 }
 KINDS: list[dict[str, Any]] = [
     {},
@@ -39,6 +40,7 @@ KINDS: list[dict[str, Any]] = [
     {"adapted": False},
     {"records": 9},
     {"before": 0},
+    {"beside": "newest"},
 ]
 
 

@@ -107,6 +107,26 @@ def register(commands: Commands) -> None:
         help="share of batches whose prompts show records in words too (default: 0.25)",
     )
     parser.add_argument(
+        "--shown-records",
+        type=positive,
+        default=3,
+        metavar="N",
+        help="so many of them (default: 3; answers with rag show 4)",
+    )
+    parser.add_argument(
+        "--shown-tokens",
+        type=positive,
+        default=96,
+        metavar="N",
+        help="read of each of their texts (default: 96)",
+    )
+    parser.add_argument(
+        "--beside",
+        choices=["nearest", "newest"],
+        default="nearest",
+        help="whose titles are read beside records in words (default: nearest, as without them)",
+    )
+    parser.add_argument(
         "--text-tokens", type=positive, default=160, help="read of a text (default: 160)"
     )
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
@@ -193,12 +213,17 @@ def _options(args: argparse.Namespace, tasks: list[str]) -> Options:
         contrasted=args.contrasted,
         seed=args.seed,
         text_tokens=args.text_tokens,
-        drawing=Drawing(shown=args.shown),
+        drawing=Drawing(
+            shown=args.shown,
+            shown_records=args.shown_records,
+            shown_tokens=args.shown_tokens,
+        ),
         shape={
             "before": args.instruction_tokens,
             "pooled": args.persona_tokens,
             "records": args.records,
             "words": args.title_tokens,
+            "beside": args.beside,
         },
         dtype=fastest_dtype() if args.dtype == "auto" else args.dtype,
     )

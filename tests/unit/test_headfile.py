@@ -33,6 +33,14 @@ def test_a_head_is_read_as_it_was_written(sizes: dict, folder: Path) -> None:
         assert np.array_equal(array, arrays[name].astype(np.float32))
 
 
+def test_a_head_that_does_not_say_so_reads_the_nearest_beside_records(folder: Path) -> None:
+    index, data = files(*make(), hashes())
+    older = {name: size for name, size in index["shape"].items() if name != "beside"}
+    head = read_head(add_head(folder, index | {"shape": older}, data))
+    assert head.shape == make()[0]
+    assert head.shape.beside == "nearest"
+
+
 def test_heads_are_told_apart_by_their_numbers_and_by_their_index(folder: Path) -> None:
     found = set()
     for seed, scale in ((0, 1.0), (1, 1.0), (0, 2.0), (0, 1.0)):
@@ -105,6 +113,8 @@ def _place(name: str, **changes: Any):
         (_set(arrays=[]), "expected the arrays before, after"),
         (_set(credits="us"), "expected a list, found str"),
         (_shape(reads="mail"), "reads 'mail', expected one of item, output, words"),
+        (_shape(beside="oldest"), "beside 'oldest', expected one of nearest, newest"),
+        (_shape(beside=1), "expected a text"),
         (_shape(tasks=[]), "expected one or more names"),
         (_shape(tasks=["title", "title"]), "expected one or more names, each once"),
         (_shape(tasks=[""]), "expected one or more names"),

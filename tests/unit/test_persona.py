@@ -176,6 +176,23 @@ def test_titles_are_shown_of_the_nearest_records_however_old(store, monkeypatch)
     assert "old" not in say(persona, "x", "mean").records
 
 
+def test_beside_records_in_words_a_head_reads_the_newest_titles_where_it_says_so(store) -> None:
+    for i in range(6):
+        title = "tea" if i < 3 else "boats"
+        put(store, Record(title, title=title, date=f"202{i}", id=f"n{i}"))
+    tasks = ("title", "title+rag")
+    newest, nearest = (
+        follow(store, head_of(tasks=tasks, adapted=False, beside=beside))
+        for beside in ("newest", "nearest")
+    )
+    assert say(newest, "tea", task="title+rag").records == ("n4", "n5")
+    assert set(say(newest, "tea").records) < {"n0", "n1", "n2"}
+    assert set(say(nearest, "tea", task="title+rag").records) < {"n0", "n1", "n2"}
+    # What is pooled is weighed by the question all the same.
+    one, other = (say(newest, text, task="title+rag").vectors for text in ("tea", "boats"))
+    assert not np.allclose(one[2:4], other[2:4])
+
+
 def test_only_titled_records_take_part_where_titles_are_read(store) -> None:
     put(store, Record("a note", id="a"), note(1), Record("another", id="b"))
     assert len(follow(store, head_of())) == 0

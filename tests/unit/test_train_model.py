@@ -96,6 +96,37 @@ def test_the_nearest_record_stands_last() -> None:
     assert torch.allclose(shown, head.title.place(head.title(slots))[:count], atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("beside", "task", "by_age"),
+    [
+        ("newest", 1, True),
+        ("newest", 0, False),
+        ("nearest", 1, False),
+    ],
+)
+def test_beside_records_in_words_the_newest_titles_are_read_where_the_head_says_so(
+    beside: str, task: int, by_age: bool
+) -> None:
+    sizes = {"pooled": 0, "adapted": False, "records": 2, "beside": beside}
+    head, table = tiny_head.make(tasks=("title", "title+rag"), **sizes)
+    batch = tiny_head.history(counts=(5, 3))
+    soft, mask = head(batch, torch.tensor([task, task]), lambda ids: table[ids])
+    for row, count in enumerate((5, 3)):
+        near = (batch.items[row, :count] @ batch.queries[row]).argsort().tolist()
+        assert near[-2:] != [count - 2, count - 1]
+        read = [count - 2, count - 1] if by_age else near[-2:]
+        expected = [head.before[task]]
+        for i in read:
+            words = table[batch.words[row, i]] - head.get_buffer("centre")
+            expected += [
+                head.lead[task],
+                head.title.place(head.title(words))[batch.is_word[row, i]],
+            ]
+        assert torch.allclose(
+            soft[row][mask[row]], torch.cat([*expected, head.after[task]]), atol=1e-6
+        )
+
+
 def test_untrained_projectors_put_things_among_the_words() -> None:
     from edgepersona_export.train.model import Projector, calibrate
 
@@ -111,7 +142,14 @@ def test_untrained_projectors_put_things_among_the_words() -> None:
 
 @pytest.mark.parametrize(
     "sizes",
-    [{"reads": "mail"}, {"tasks": ()}, {"tasks": ("a", "a")}, {"pooled": -1}, {"pooled": 17}],
+    [
+        {"reads": "mail"},
+        {"tasks": ()},
+        {"tasks": ("a", "a")},
+        {"pooled": -1},
+        {"pooled": 17},
+        {"beside": "me"},
+    ],
     ids=str,
 )
 def test_sizes_that_make_no_head_are_refused(sizes: dict) -> None:

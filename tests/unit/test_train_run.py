@@ -125,6 +125,15 @@ def test_a_task_that_the_other_head_does_not_know_begins_as_words(folder: Path) 
     assert arrays["title_outer"] == pytest.approx(learnt["title_outer"], rel=2e-3, abs=1e-4)
 
 
+def test_a_head_begins_with_one_that_reads_other_titles_beside_records(folder: Path) -> None:
+    tiny_training.run(folder, epochs=2)
+    learnt = weights(folder)
+    assert began(folder, shape={"beside": "newest"})["lead"] == pytest.approx(
+        learnt["lead"], abs=1e-4
+    )
+    assert tiny_head.read(folder / "head")[0]["shape"]["beside"] == "newest"
+
+
 def test_a_head_of_other_sizes_is_no_beginning(folder: Path) -> None:
     tiny_training.run(folder, epochs=0.01)
     embedder = tiny_training.Embeds()

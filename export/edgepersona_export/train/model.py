@@ -21,6 +21,9 @@ from edgepersona.errors import InputError
 READS = ("item", "output", "words")
 """What pooled persona tokens are made of: a record's vector, its title's, its title's words."""
 
+BESIDE = ("nearest", "newest")
+"""Whose titles are read where the prompt shows the nearest records already."""
+
 BESIDE_RECORDS = "+rag"
 """Ends the name of a task whose prompts show records in words beside the soft tokens."""
 
@@ -55,10 +58,13 @@ class Shape:
     """Width of a projector's hidden layer."""
     adapted: bool = True
     """Whether the question's vector is turned before it is compared with the records'."""
+    beside: str = "nearest"
 
     def __post_init__(self) -> None:
         if self.reads not in READS:
             raise InputError(f"reads {self.reads!r}: expected one of {', '.join(READS)}")
+        if self.beside not in BESIDE:
+            raise InputError(f"beside {self.beside!r}: expected one of {', '.join(BESIDE)}")
         if not self.tasks or len(set(self.tasks)) != len(self.tasks):
             raise InputError(f"tasks {self.tasks!r}: expected one or more, each once")
         least = dict.fromkeys(("before", "after", "pooled", "records", "lead"), 0)
@@ -79,7 +85,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class History:
-    """A batch of questions, each with its user's records; rows beyond a user's own are padding."""
+    """A batch of questions, each with its user's records, the oldest first, and then padding."""
 
     queries: Tensor
     """(n, ndim)"""
@@ -225,7 +231,8 @@ class PersonaHead(nn.Module):
             there = history.is_record.any(1, keepdim=True).expand(count, self.shape.pooled)
             parts.append((self._pooled(history, scores, embed), there))
         if self.shape.records and history.is_record.shape[1]:
-            parts.append(self._titles(history, scores, self.lead[tasks], embed))
+            ranks = self._ranks(history, scores, tasks)
+            parts.append(self._titles(history, ranks, self.lead[tasks], embed))
         parts.append((after, _all(after)))
         return torch.cat([p[0] for p in parts], 1), torch.cat([p[1] for p in parts], 1)
 
@@ -234,6 +241,14 @@ class PersonaHead(nn.Module):
         queries = history.queries @ self.adapter if self.shape.adapted else history.queries
         scores = torch.einsum("nd,nrd->nr", queries, history.items)
         return (scores * self.log_scale.exp()).masked_fill(~history.is_record, _NOWHERE)
+
+    def _ranks(self, history: History, scores: Tensor, tasks: Tensor) -> Tensor:
+        """Return what titles are chosen by, (n, records): the score, or how new a record is."""
+        names = self.shape.tasks
+        by_age = [self.shape.beside == "newest" and t.endswith(BESIDE_RECORDS) for t in names]
+        is_by_age = torch.tensor(by_age, device=scores.device)[tasks, None]
+        ages = torch.arange(scores.shape[1], device=scores.device).expand_as(scores)
+        return torch.where(is_by_age & history.is_record, ages.to(scores.dtype), scores)
 
     def _pooled(self, history: History, scores: Tensor, embed: Embed) -> Tensor:
         weights = scores.softmax(1) * history.is_record
@@ -248,10 +263,10 @@ class PersonaHead(nn.Module):
         return self.pool.place(torch.einsum("nr,nrsh->nsh", weights, values))
 
     def _titles(
-        self, history: History, scores: Tensor, lead: Tensor, embed: Embed
+        self, history: History, ranks: Tensor, lead: Tensor, embed: Embed
     ) -> tuple[Tensor, Tensor]:
-        """Show the titles of the nearest records, the nearest last, each behind the lead."""
-        best = scores.topk(min(self.shape.records, scores.shape[1]), dim=1).indices.flip(1)
+        """Show the titles of the records that rank highest, the highest last, behind the lead."""
+        best = ranks.topk(min(self.shape.records, ranks.shape[1]), dim=1).indices.flip(1)
         rows = torch.arange(len(best), device=best.device)[:, None]
         vectors = embed(history.words[rows, best]).float() - self.get_buffer("centre")
         vectors = self.title.place(self.title(vectors))

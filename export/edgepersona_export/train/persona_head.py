@@ -12,7 +12,8 @@ The soft tokens, after the task's text: before[task]; P; of the ``records`` reco
 weights, the largest last, lead[task] and T of each word; after[task]. For ``reads`` = "words",
 v_ij = e_ij − centre, and zero where title i has no j-th token; for "item" and "output" v is the
 vector of the record, or of its title, and ``outer`` gives all j at once, slot by slot.
-Without records P and T are left out.
+Without records P and T are left out. Where ``shape.beside`` is "newest", tasks that end in "+rag"
+take the ``records`` newest ones for T, the newest last.
 
 ``shape.tasks`` names the rows of before, after and lead: kinds of task ("title", "subject", …),
 and, for prompts that show records in words as well, the same with "+rag". A kind that is not there

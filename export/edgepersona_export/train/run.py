@@ -21,6 +21,7 @@ from edgepersona_export.train.batches import epochs
 from edgepersona_export.train.frozen import FrozenModel
 from edgepersona_export.train.histories import read_corpus
 from edgepersona_export.train.judge import Verdict, judge
+from edgepersona_export.train.memory import give_back
 from edgepersona_export.train.model import PersonaHead
 from edgepersona_export.train.objective import Objective
 from edgepersona_export.train.options import Options, Places
@@ -30,6 +31,9 @@ from edgepersona_export.train.start import read_start
 from edgepersona_export.train.vectors import Encodes, Vectors, vectors_of
 
 CHECKPOINT, LOG, CURVE, VECTORS = "checkpoint.pt", "log.jsonl", "curve.png", "vectors.npz"
+
+_GIVEN_BACK_EVERY = 5
+"""Steps after which freed memory goes back: each time costs a second, and each step holds more."""
 
 Progress = Callable[[int, int, float], None]
 """Steps done, steps in all, the last loss."""
@@ -199,6 +203,8 @@ def _learn(
             log.add(places.run / LOG, step + 1, loss=loss, lr=options.lr * factor)
             if (step + 1) % watcher.save_every == 0 or step + 1 == total:
                 state.save(step + 1)
+        if (step + 1) % _GIVEN_BACK_EVERY == 0:
+            give_back()
     return total, loss
 
 

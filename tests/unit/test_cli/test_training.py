@@ -28,6 +28,7 @@ def test_the_sizes_of_a_head_are_those_asked_for(options):
         "--persona-tokens": ("pooled", 2),
         "--records": ("records", 6),
         "--title-tokens": ("words", 5),
+        "--beside": ("beside", "newest"),
     }
     argv = [part for option, (_, size) in sizes.items() for part in (option, str(size))]
     assert options(*argv).shape == dict(sizes.values())
@@ -39,3 +40,15 @@ def test_sizes_that_nobody_names_are_those_of_a_head_by_default(options):
     default = Shape(ndim=1, hidden=1, tasks=("title",))
     shape = options().shape
     assert shape == {name: getattr(default, name) for name in shape}
+
+
+def test_what_prompts_show_in_words_is_what_is_asked_for(options):
+    argv = ("--shown", "0.5", "--shown-records", "4", "--shown-tokens", "200")
+    drawing = options(*argv).drawing
+    assert (drawing.shown, drawing.shown_records, drawing.shown_tokens) == (0.5, 4, 200)
+
+
+def test_what_prompts_show_in_words_is_by_default_what_a_drawing_has(options):
+    from edgepersona_export.train.batches import Drawing
+
+    assert options().drawing == Drawing()
