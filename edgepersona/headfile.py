@@ -19,8 +19,12 @@ from edgepersona.manifest import parse
 
 FORMAT = 1
 INDEX, ARRAYS = "head.json", "head.bin"
+
 READS = ("item", "output", "words")
+"""What pooled persona tokens are made of: a record's vector, its title's, its title's words."""
+
 BESIDE = ("nearest", "newest")
+"""Whose titles are read where the prompt shows the nearest records already."""
 
 _ALIGNMENT = 64
 _MAX_INDEX_BYTES = 1 << 20

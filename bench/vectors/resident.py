@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
 from pathlib import Path
+
+from edgepersona_export.train.memory import give_back
 
 _STATUS = Path("/proc/self/status")
 
@@ -14,13 +14,10 @@ def resident_bytes() -> int:
 
     What the allocator keeps of freed memory is given back first, as far as it can be.
     """
-    gc.collect()
+    give_back()
     if not _STATUS.exists():
         import psutil
 
         return int(psutil.Process().memory_info().rss)
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
     fields = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
     return 1024 * sum(int(fields[name].split()[0]) for name in ("RssAnon", "RssShmem"))

@@ -41,6 +41,10 @@ class Drawing:
     """Of each record's text."""
     target_tokens: int = 24
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.shown <= 1:
+            raise InputError(f"shown {self.shown} is out of range: expected 0 to 1")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:

@@ -17,12 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgepersona.errors import InputError
-
-READS = ("item", "output", "words")
-"""What pooled persona tokens are made of: a record's vector, its title's, its title's words."""
-
-BESIDE = ("nearest", "newest")
-"""Whose titles are read where the prompt shows the nearest records already."""
+from edgepersona.headfile import BESIDE, READS
 
 BESIDE_RECORDS = "+rag"
 """Ends the name of a task whose prompts show records in words beside the soft tokens."""
@@ -59,6 +54,7 @@ class Shape:
     adapted: bool = True
     """Whether the question's vector is turned before it is compared with the records'."""
     beside: str = "nearest"
+    """Whose titles are read where the prompt shows records already, the nearest or the newest."""
 
     def __post_init__(self) -> None:
         if self.reads not in READS:

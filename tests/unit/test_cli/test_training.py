@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from edgepersona.cli import training
+from edgepersona.errors import InputError
 
 pytest.importorskip("torch")
 
@@ -46,6 +47,12 @@ def test_what_prompts_show_in_words_is_what_is_asked_for(options):
     argv = ("--shown", "0.5", "--shown-records", "4", "--shown-tokens", "200")
     drawing = options(*argv).drawing
     assert (drawing.shown, drawing.shown_records, drawing.shown_tokens) == (0.5, 4, 200)
+
+
+@pytest.mark.parametrize("share", ["2", "-0.1", "nan"])
+def test_a_share_of_batches_that_cannot_be_is_refused(options, share):
+    with pytest.raises(InputError, match=r"shown .* is out of range"):
+        options(f"--shown={share}")
 
 
 def test_what_prompts_show_in_words_is_by_default_what_a_drawing_has(options):
