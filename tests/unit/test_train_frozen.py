@@ -65,6 +65,14 @@ def test_one_reading_of_the_prompts_serves_any_number_of_personas() -> None:
     assert torch.equal(first, again)
 
 
+@pytest.mark.parametrize(("name", "attention"), [("smollm2", "sdpa"), ("gemma2", "eager")])
+def test_prompts_are_read_by_fused_attention_where_there_is_one(name: str, attention: str) -> None:
+    model = make(name)
+    model.set_attn_implementation("eager")  # as it is loaded, to be exported
+    FrozenModel(model).read(PROMPTS)
+    assert model.config._attn_implementation == attention
+
+
 def test_gradients_reach_the_soft_tokens_and_nothing_else() -> None:
     model = make("smollm2")
     frozen = FrozenModel(model)

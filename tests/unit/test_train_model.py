@@ -127,6 +127,14 @@ def test_beside_records_in_words_the_newest_titles_are_read_where_the_head_says_
         )
 
 
+def test_no_place_is_left_where_a_title_is_shorter() -> None:
+    head, table = tiny_head.make()
+    _, mask = head(tiny_head.history(), torch.tensor([0, 1, 0]), lambda ids: table[ids])
+    counts = mask.sum(1)
+    assert mask.shape[1] == counts.max()
+    assert all(mask[row, :count].all() for row, count in enumerate(counts))
+
+
 def test_untrained_projectors_put_things_among_the_words() -> None:
     from edgepersona_export.train.model import Projector, calibrate
 

@@ -230,7 +230,7 @@ class PersonaHead(nn.Module):
             ranks = self._ranks(history, scores, tasks)
             parts.append(self._titles(history, ranks, self.lead[tasks], embed))
         parts.append((after, _all(after)))
-        return torch.cat([p[0] for p in parts], 1), torch.cat([p[1] for p in parts], 1)
+        return _closed_up(torch.cat([p[0] for p in parts], 1), torch.cat([p[1] for p in parts], 1))
 
     def scores(self, history: History) -> Tensor:
         """Return how near each record is to the question, (n, records), padding far below."""
@@ -277,6 +277,16 @@ class PersonaHead(nn.Module):
 def words_of(tokens: Sequence[int], count: int) -> list[int]:
     """Cut tokens to the last ``count``, or repeat the first one: an instruction begins as words."""
     return [*[tokens[0]] * (count - len(tokens)), *tokens[max(0, len(tokens) - count) :]]
+
+
+def _closed_up(vectors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Move what is there to the front of its row and cut the rest: titles are shorter than slots.
+
+    The LLM takes as long for a place that is masked as for one that is not.
+    """
+    order = (~mask).byte().argsort(dim=1, stable=True)[:, : int(mask.sum(1).max())]
+    rows = torch.arange(len(order), device=order.device)[:, None]
+    return vectors[rows, order], mask[rows, order]
 
 
 def _all(vectors: Tensor) -> Tensor:
