@@ -232,17 +232,22 @@ def _options(args: argparse.Namespace, tasks: list[str]) -> Options:
 def _tell(args: argparse.Namespace, outcome: Outcome) -> None:
     if int(os.environ.get("RANK", "0")):  # one of several processes, and not the first
         return
-    verdict = outcome.verdict
+    verdicts = {"verdict": outcome.verdict, "beside": outcome.beside}
     if args.json:
-        numbers = {k: v for k, v in asdict(verdict).items() if isfinite(v)}
+        numbers = {
+            name: {k: v for k, v in asdict(verdict).items() if isfinite(v)}
+            for name, verdict in verdicts.items()
+        }
         loss = outcome.loss if isfinite(outcome.loss) else None
-        say_json({**asdict(outcome), "loss": loss, "verdict": numbers, "head": str(args.out)})
+        say_json({**asdict(outcome), "loss": loss, **numbers, "head": str(args.out)})
         return
     last = f", loss {outcome.loss:.3f}" if isfinite(outcome.loss) else ""  # all done before
     say(f"{outcome.steps:,} steps, {outcome.samples:,} samples{last}")
-    if verdict.samples:
-        say(
-            f"people held out, {verdict.samples:,} samples: {verdict.own:.3f} nats a token with "
-            f"their own history, {verdict.own_minus_other:+.3f} against another's"
-        )
+    for name, verdict in verdicts.items():
+        if verdict.samples:
+            shown = ", records in the prompt" if name == "beside" else ""
+            say(
+                f"people held out, {verdict.samples:,} samples{shown}: {verdict.own:.3f} nats a "
+                f"token with their own history, {verdict.own_minus_other:+.3f} against another's"
+            )
     say(f"head: {args.out}")

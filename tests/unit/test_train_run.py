@@ -61,10 +61,34 @@ def test_a_run_learns_and_leaves_a_head_a_log_and_a_verdict(folder: Path) -> Non
     assert index["credits"] == ["the people of the test"]
     assert index["shape"]["tasks"] == ["title", "title+rag"]
     assert arrays["before"].shape == (2, 2, 32)
+    said = {}
+    for line in log.read(folder / "head/training/log.jsonl")[-2:]:
+        said |= line
+    assert outcome.verdict.samples == outcome.beside.samples > 0
+    assert said["held_out"] == pytest.approx(outcome.verdict.own, abs=1e-5)
+    assert said["held_out_beside"] == pytest.approx(outcome.beside.own, abs=1e-5)
+    assert said["held_out_beside_other"] == pytest.approx(outcome.beside.other, abs=1e-5)
+    assert outcome.beside.own != outcome.verdict.own
+
+
+def test_where_nothing_is_learnt_beside_records_nothing_is_judged_beside_them(folder: Path) -> None:
+    from edgepersona_export.train.batches import Drawing
+
+    outcome = tiny_training.run(folder, epochs=0.01, drawing=Drawing(shown=0))
     assert outcome.verdict.samples
-    assert log.read(folder / "head/training/log.jsonl")[-1]["held_out"] == pytest.approx(
-        outcome.verdict.own, abs=1e-5
-    )
+    assert not outcome.beside.samples
+    assert "held_out_beside" not in log.read(folder / "head/training/log.jsonl")[-1]
+
+
+def test_people_are_judged_beside_records_by_what_is_shown_in_words(folder: Path) -> None:
+    """A head that says next to nothing: what differs is in the words of the prompt."""
+    from edgepersona_export.train.batches import Drawing
+
+    shape = {"pooled": 0, "records": 0}
+    drawing = Drawing(shown=0.5, shown_records=4)
+    outcome = tiny_training.run(folder, epochs=0.01, lr=1e-9, shape=shape, drawing=drawing)
+    assert outcome.verdict.own_minus_other == pytest.approx(0, abs=1e-6)
+    assert abs(outcome.beside.own_minus_other) > 1e-4
 
 
 class _StoppedError(Exception):

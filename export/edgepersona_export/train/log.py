@@ -10,6 +10,14 @@ from typing import Any
 _SMOOTHED = 16
 """Batches: one is of a few samples of one source, and losses of sources lie far apart."""
 
+_HELD_OUT = {
+    "held_out": "o",
+    "held_out_other": "x",
+    "held_out_beside": "s",
+    "held_out_beside_other": "+",
+}
+"""How the points of a log are drawn."""
+
 
 def begin(file: Path, *, start: int = 0) -> None:
     """Begin a log, or take one up at ``start``: lines of later steps go, for those come again."""
@@ -46,7 +54,7 @@ def draw(lines: Sequence[dict[str, Any]], file: Path) -> bool:
     if losses:
         axes.plot(*zip(*losses, strict=True), "-", color="0.8", label="loss of a batch")
         axes.plot(*zip(*_smoothed(losses), strict=True), "-", label=f"mean of {_SMOOTHED}")
-    for name, style in (("held_out", "o"), ("held_out_other", "x")):
+    for name, style in _HELD_OUT.items():
         points = [(line["step"], line[name]) for line in lines if name in line]
         if points:
             axes.plot(*zip(*points, strict=True), style, label=name.replace("_", " "))

@@ -46,6 +46,8 @@ class Prepared:
     collator: Collator
     judging: Collator
     """The same without chance: nothing left out, nothing shown in words."""
+    judging_beside: Collator | None
+    """As ``judging``, with records in every prompt; None where nothing is learnt beside any."""
     records: Sequence[Record]
     """The corpus's."""
     learnt: list[Sample]
@@ -88,6 +90,7 @@ def prepare(
         head=head,
         collator=collator(options.drawing),
         judging=collator(still),
+        judging_beside=collator(replace(still, shown=1.0)) if options.drawing.shown else None,
         records=corpus.records,
         learnt=learnt,
         held_out=held_out,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -63,6 +63,8 @@ class Outcome:
     verdict: Verdict
     seconds: float
     processes: int = 1
+    beside: Verdict = field(default_factory=Verdict)
+    """With records in the prompts as well; of no samples where nothing was learnt beside any."""
 
 
 def train(
@@ -124,10 +126,13 @@ def train(
     if start and is_first:
         watcher.note(f"goes on from step {start:,}")
     steps, loss = _learn(accelerator, objective, prepared, state, start, places, options, watcher)
-    verdict = Verdict()
+    verdict = beside = Verdict()
     if is_first:
         verdict = judge(objective, prepared.judging, prepared.held_out, batch=options.batch)
-        _finish(prepared, verdict, steps, bundle, places, watcher)
+        if prepared.judging_beside:
+            shown = prepared.judging_beside
+            beside = judge(objective, shown, prepared.held_out, batch=options.batch)
+        _finish(prepared, (verdict, beside), steps, bundle, places, watcher)
     accelerator.wait_for_everyone()
     return Outcome(
         steps,
@@ -136,6 +141,7 @@ def train(
         verdict,
         time.monotonic() - began,
         int(accelerator.num_processes),
+        beside,
     )
 
 
@@ -210,14 +216,16 @@ def _learn(
 
 def _finish(
     prepared: Prepared,
-    verdict: Verdict,
+    verdicts: tuple[Verdict, Verdict],
     steps: int,
     bundle: Bundle,
     places: Places,
     watcher: Watcher,
 ) -> None:
-    if verdict.samples:
-        log.add(places.run / LOG, steps, held_out=verdict.own, held_out_other=verdict.other)
+    for name, verdict in zip(("held_out", "held_out_beside"), verdicts, strict=True):
+        if verdict.samples:
+            values = {name: verdict.own, f"{name}_other": verdict.other}
+            log.add(places.run / LOG, steps, **values)
     write_head(prepared.head, bundle, places.out, recipe=prepared.recipe, credits_=prepared.credits)
     if not log.draw(log.read(places.run / LOG), places.run / CURVE):
         watcher.note("no curve was drawn: for one, run pip install 'edgepersona[eval]'")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from edgepersona.cli import training
@@ -59,3 +61,40 @@ def test_what_prompts_show_in_words_is_by_default_what_a_drawing_has(options):
     from edgepersona_export.train.batches import Drawing
 
     assert options().drawing == Drawing()
+
+
+@pytest.fixture
+def told(run, monkeypatch):
+    """Return what the command says of an outcome."""
+
+    def of(outcome, *argv):
+        monkeypatch.setattr(training, "_train", lambda args, tasks: outcome)
+        return run(*REQUIRED, *argv).out
+
+    return of
+
+
+def test_what_people_held_out_say_is_told_with_records_in_the_prompt_and_without(told):
+    from edgepersona_export.train.judge import Verdict
+    from edgepersona_export.train.run import Outcome
+
+    outcome = Outcome(9, 80, 2.5, Verdict(2.0, 2.5, 16), 60.0, beside=Verdict(1.5, 2.25, 16))
+    lines = [line for line in told(outcome).splitlines() if line.startswith("people held out")]
+    assert len(lines) == 2
+    assert "samples: 2.000 nats" in lines[0]
+    assert "-0.500 against" in lines[0]
+    assert "samples, records in the prompt: 1.500 nats" in lines[1]
+    assert "-0.750 against" in lines[1]
+    said = json.loads(told(outcome, "--json"))
+    assert said["verdict"] == {"own": 2.0, "other": 2.5, "samples": 16}
+    assert said["beside"] == {"own": 1.5, "other": 2.25, "samples": 16}
+
+
+def test_of_nobody_held_out_nothing_is_told(told):
+    from edgepersona_export.train.judge import Verdict
+    from edgepersona_export.train.run import Outcome
+
+    outcome = Outcome(9, 80, 2.5, Verdict(), 60.0)
+    assert "held out" not in told(outcome)
+    said = json.loads(told(outcome, "--json"))
+    assert said["verdict"] == said["beside"] == {"samples": 0}
