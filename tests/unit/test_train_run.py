@@ -113,6 +113,13 @@ def test_a_stopped_run_goes_on_to_the_same_head(folder: Path, tmp_path: Path) ->
         assert np.array_equal(array, weights(folder)[name]), name
 
 
+def test_a_run_that_was_done_says_once_what_people_held_out_say(folder: Path) -> None:
+    tiny_training.run(folder, epochs=1)
+    lines = log.read(folder / "head/training/log.jsonl")
+    tiny_training.run(folder, epochs=1, resume=True)
+    assert log.read(folder / "head/training/log.jsonl") == lines
+
+
 def began(folder: Path, **changes: object) -> dict[str, np.ndarray]:
     """Return the weights after next to no learning, from the head of an earlier run on."""
     (folder / "head").rename(folder / "earlier")

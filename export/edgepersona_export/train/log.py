@@ -20,9 +20,10 @@ _HELD_OUT = {
 
 
 def begin(file: Path, *, start: int = 0) -> None:
-    """Begin a log, or take one up at ``start``: lines of later steps go, for those come again."""
+    """Begin a log, or take one up at ``start``: what comes again goes, later steps and verdicts."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    kept = [line for line in read(file) if line["step"] <= start] if start else []
+    lines = read(file) if start else []
+    kept = [line for line in lines if "loss" in line and line["step"] <= start]
     file.write_text("".join(json.dumps(line) + "\n" for line in kept), "utf-8")
 
 
