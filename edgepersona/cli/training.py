@@ -127,6 +127,26 @@ def register(commands: Commands) -> None:
         help="whose titles are read beside records in words (default: nearest, as without them)",
     )
     parser.add_argument(
+        "--only-beside",
+        action="store_true",
+        help="with --start: learn the instructions that stand beside records alone; what the head "
+        "says without records stays as it is",
+    )
+    parser.add_argument(
+        "--dropped",
+        type=float,
+        default=0.5,
+        metavar="SHARE",
+        help="of every second history a random part up to this is left out (default: 0.5)",
+    )
+    parser.add_argument(
+        "--cold",
+        type=float,
+        default=0.1,
+        metavar="SHARE",
+        help="so many samples have no history, for people who are new (default: 0.1)",
+    )
+    parser.add_argument(
         "--text-tokens", type=positive, default=160, help="read of a text (default: 160)"
     )
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
@@ -149,6 +169,8 @@ def register(commands: Commands) -> None:
 def _run(args: argparse.Namespace) -> int:
     if bool(args.preset) == bool(args.llm):
         raise UsageError("give one of --preset and --llm: the LLM to learn against")
+    if args.only_beside and not args.start:
+        raise UsageError("--only-beside needs --start: the head whose instructions it learns")
     tasks = args.tasks.split(",")
     if len(tasks) not in (1, len(args.data)):
         raise UsageError(f"--tasks names {len(tasks)}, --data {len(args.data)}: one each, or one")
@@ -214,7 +236,9 @@ def _options(args: argparse.Namespace, tasks: list[str]) -> Options:
         seed=args.seed,
         text_tokens=args.text_tokens,
         drawing=Drawing(
-            shown=args.shown,
+            dropped=args.dropped,
+            cold=args.cold,
+            shown=1.0 if args.only_beside else args.shown,
             shown_records=args.shown_records,
             shown_tokens=args.shown_tokens,
         ),
@@ -226,6 +250,7 @@ def _options(args: argparse.Namespace, tasks: list[str]) -> Options:
             "beside": args.beside,
         },
         dtype=fastest_dtype() if args.dtype == "auto" else args.dtype,
+        only_beside=args.only_beside,
     )
 
 

@@ -137,6 +137,39 @@ def test_a_run_begins_with_the_head_it_is_told_of(folder: Path) -> None:
     assert index["recipe"]["start"]
 
 
+def test_what_stands_beside_records_is_learnt_alone(folder: Path) -> None:
+    from edgepersona_export.train.batches import Drawing
+
+    tiny_training.run(folder, epochs=2)
+    learnt = weights(folder)
+    (folder / "head").rename(folder / "earlier")
+    tiny_training.run(
+        folder,
+        epochs=2,
+        start=folder / "earlier",
+        drawing=Drawing(shown=1.0),
+        contrast=1.0,
+        only_beside=True,
+    )
+    arrays = weights(folder)
+    beside = tiny_head.read(folder / "head")[0]["shape"]["tasks"].index("title+rag")
+    for name in ("before", "after", "lead"):
+        assert np.abs(arrays[name][beside] - learnt[name][beside]).max() > 1e-3, name
+        arrays[name][beside] = learnt[name][beside]
+    for name, array in arrays.items():
+        # What is folded together when a head is written is taken apart and folded again.
+        assert array == pytest.approx(learnt[name], rel=1e-5, abs=1e-6), name
+
+
+def test_what_stands_beside_records_alone_is_learnt_for_a_head(folder: Path) -> None:
+    from edgepersona_export.train.batches import Drawing
+
+    with pytest.raises(InputError, match="name one to start"):
+        tiny_training.run(folder, drawing=Drawing(shown=1.0), only_beside=True)
+    with pytest.raises(InputError, match="needs them in every prompt"):
+        tiny_training.run(folder, drawing=Drawing(shown=0.9), only_beside=True)
+
+
 def test_whom_an_earlier_head_is_owed_to_is_credited_as_well(folder: Path) -> None:
     tiny_training.run(folder, epochs=0.01, credit="people of before")
     began(folder)

@@ -42,8 +42,9 @@ class Drawing:
     target_tokens: int = 24
 
     def __post_init__(self) -> None:
-        if not 0 <= self.shown <= 1:
-            raise InputError(f"shown {self.shown} is out of range: expected 0 to 1")
+        for name in ("dropped", "cold", "shown"):
+            if not 0 <= (share := getattr(self, name)) <= 1:
+                raise InputError(f"{name} {share} is out of range: expected 0 to 1")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -177,6 +177,7 @@ class PersonaHead(nn.Module):
         self._before = nn.Parameter(before.float().clone())
         self._after = nn.Parameter(after.float().clone())
         # What all tasks learn of what is asked, so that each needs fewer samples of its own.
+        self.register_buffer("_shares", torch.ones(len(before), 1, 1), persistent=False)
         self._before_all = nn.Parameter(torch.zeros_like(self._before[0]))
         self._after_all = nn.Parameter(torch.zeros_like(self._after[0]))
         self.register_buffer("centre", calibration.centre.clone())
@@ -200,22 +201,42 @@ class PersonaHead(nn.Module):
     @property
     def before(self) -> Tensor:
         """Instruction tokens before the persona: (tasks, before, hidden)."""
-        return self._before + self._before_all
+        return self._before + self._shared(self._before_all)
 
     @property
     def after(self) -> Tensor:
         """Those after it: (tasks, after, hidden)."""
-        return self._after + self._after_all
+        return self._after + self._shared(self._after_all)
 
     @property
     def lead(self) -> Tensor:
         """Tokens before each title: (tasks, lead, hidden)."""
-        return self._lead + self._lead_all
+        return self._lead + self._shared(self._lead_all)
 
     def by_task(self) -> dict[str, nn.Parameter]:
         """Return what each task learns for itself: before, after and lead, as a head names them."""
         tokens = {"before": self._before, "after": self._after}
         return tokens | ({"lead": self._lead} if self.shape.records else {})
+
+    def learn_only_beside(self) -> None:
+        """Leave all as it is but the instructions of tasks beside records in words.
+
+        Prompt tuning (Lester et al. 2021, arXiv 2104.08691): what a head says without records was
+        measured, and is to stay so.
+        """
+        rows = [task.endswith(BESIDE_RECORDS) for task in self.shape.tasks]
+        beside = self.get_buffer("_shares").new_tensor(rows)[:, None, None]
+        self.register_buffer("_shares", beside, persistent=False)
+        self.requires_grad_(requires_grad=False)
+        for tokens in self.by_task().values():
+            tokens.requires_grad_()
+            tokens.register_hook(lambda gradient: gradient * self.get_buffer("_shares"))
+        shared = [self._before_all, self._after_all]
+        for tokens in [*shared, *([self._lead_all] if self.shape.records else [])]:
+            tokens.requires_grad_()
+
+    def _shared(self, tokens: Tensor) -> Tensor:
+        return tokens * self.get_buffer("_shares")
 
     def forward(self, history: History, tasks: Tensor, embed: Embed) -> tuple[Tensor, Tensor]:
         """Return soft tokens (n, k, hidden) and which of them are there, bool (n, k)."""

@@ -35,6 +35,8 @@ class Options:
     """Sizes of the head that differ from ``Shape``'s."""
     dtype: str = "fp32"
     drawing: Drawing = field(default_factory=Drawing)
+    only_beside: bool = False
+    """Learn the instructions beside records alone: nothing that is said without records changes."""
 
     def __post_init__(self) -> None:
         if unknown := [task for task in self.tasks if task not in TITLE_KINDS]:
@@ -55,6 +57,11 @@ class Options:
         for name, fine in checks.items():
             if not fine:
                 raise InputError(f"{name.replace('_', '-')} {getattr(self, name)} is out of range")
+        if self.only_beside and self.drawing.shown < 1:
+            raise InputError(
+                f"shown {self.drawing.shown}: what is learnt beside records alone needs them in "
+                "every prompt, shown 1"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Return the options as JSON holds them."""

@@ -84,6 +84,8 @@ def prepare(
     credited = places.credits
     if earlier:
         start_from(head, earlier)
+        if options.only_beside:
+            head.learn_only_beside()
         # What was learnt from them is in this head too.
         credited = tuple(dict.fromkeys((*earlier.credits, *credited)))
     return Prepared(

@@ -93,6 +93,8 @@ def train(
     # Whatever is wrong with it shows before the vectors, which take minutes.
     shape = shape_of(options, bundle.embedder.ndim, bundle.generator.hidden)
     earlier = read_start(places.start, shape, bundle) if places.start else None
+    if options.only_beside and not earlier:
+        raise InputError("what stands beside records alone is learnt for a head: name one to start")
     corpus = read_corpus(
         places.sources,
         seed=options.seed,
@@ -121,7 +123,7 @@ def train(
     weight = options.contrast / options.contrasted
     objective = Objective(prepared.head, frozen, contrast=weight)
     file = places.run / CHECKPOINT
-    state = _State(prepared.head, file, prepared.recipe, options.lr)
+    state = _State(prepared.head, file, prepared.recipe, options)
     start = state.restore() if resume else 0
     if start and is_first:
         watcher.note(f"goes on from step {start:,}")
@@ -148,10 +150,14 @@ def train(
 class _State:
     """What changes from step to step."""
 
-    def __init__(self, head: PersonaHead, file: Path, recipe: Mapping[str, Any], lr: float) -> None:
-        groups = _groups(head, lr)
+    def __init__(
+        self, head: PersonaHead, file: Path, recipe: Mapping[str, Any], options: Options
+    ) -> None:
+        groups = _groups(head, options.lr)
         self._rates = [group["lr"] for group in groups]
-        self.optimizer = torch.optim.AdamW(groups, weight_decay=1e-4, betas=(0.9, 0.98))
+        # What a run leaves as it is stands in the same arrays, and would decay with the rest.
+        decay = 0.0 if options.only_beside else 1e-4
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=decay, betas=(0.9, 0.98))
         self._head, self._file, self._recipe = head, file, recipe
 
     def set_rate(self, factor: float) -> None:
@@ -235,7 +241,8 @@ def _groups(head: PersonaHead, lr: float) -> list[dict[str, Any]]:
     """Matrices turn what all tokens share, word by word: they learn at a tenth of the rate."""
     matrices: list[Any] = []
     others: list[Any] = []
-    for name, parameter in head.named_parameters():
+    learnt = [(name, p) for name, p in head.named_parameters() if p.requires_grad]
+    for name, parameter in learnt:
         is_matrix = name.endswith("weight") or name == "adapter"
         (matrices if is_matrix else others).append(parameter)
     groups = [{"params": others, "lr": lr}]

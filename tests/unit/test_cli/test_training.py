@@ -51,10 +51,27 @@ def test_what_prompts_show_in_words_is_what_is_asked_for(options):
     assert (drawing.shown, drawing.shown_records, drawing.shown_tokens) == (0.5, 4, 200)
 
 
+def test_histories_are_left_out_as_far_as_is_asked_for(options):
+    drawing = options("--dropped", "0.2", "--cold", "0.05").drawing
+    assert (drawing.dropped, drawing.cold) == (0.2, 0.05)
+
+
 @pytest.mark.parametrize("share", ["2", "-0.1", "nan"])
-def test_a_share_of_batches_that_cannot_be_is_refused(options, share):
-    with pytest.raises(InputError, match=r"shown .* is out of range"):
-        options(f"--shown={share}")
+@pytest.mark.parametrize("name", ["shown", "dropped", "cold"])
+def test_a_share_that_cannot_be_is_refused(options, name, share):
+    with pytest.raises(InputError, match=rf"{name} .* is out of range"):
+        options(f"--{name}={share}")
+
+
+def test_what_stands_beside_records_alone_is_learnt_with_records_in_every_prompt(options):
+    assert options("--start", "head", "--only-beside").drawing.shown == 1
+    assert options("--start", "head", "--only-beside").only_beside
+
+
+def test_what_stands_beside_records_alone_is_learnt_for_a_head(run):
+    outcome = run(*REQUIRED, "--only-beside")
+    assert outcome.status == 2
+    assert "--only-beside needs --start" in outcome.err
 
 
 def test_what_prompts_show_in_words_is_by_default_what_a_drawing_has(options):
