@@ -84,6 +84,9 @@ class NgramBias:
         Whether records stand in the prompt.
     shown
         The tokens of those that an answer is not to repeat.
+    spares
+        Whether what would copy is held back no further than a greedy answer needs: for a prompt
+        with a persona, which has learnt how far the user repeats what they wrote.
     """
 
     def __init__(
@@ -94,11 +97,13 @@ class NgramBias:
         *,
         beside_records: bool = False,
         shown: Sequence[Sequence[int]] = (),
+        spares: bool = False,
     ) -> None:
         self._counts = counts
         self._decode = decode
         self._weight = weight * (_BESIDE_RECORDS if beside_records else 1.0)
         self._shown = [list(tokens) for tokens in shown]
+        self._spares = spares
         self._pieces: dict[int, str] = {}
         self._private: dict[int, bool] = {}
 
@@ -112,9 +117,25 @@ class NgramBias:
         total = np.float32(log_sum_exp(logits))
         copied = self._copied(counts, answer, context)
         copied = copied[copied < len(logits)]
+        given = logits[copied]
         logits[copied] -= np.float32(_COPY)
-        if not self._weight:
-            return
+        if self._weight:
+            self._lift(logits, answer, counts, context, copied, top=top, total=total)
+        if self._spares and copied.size:
+            logits[copied] = _spared(logits, copied, given)
+
+    def _lift(
+        self,
+        logits: NDArray[np.float32],
+        answer: Sequence[int],
+        counts: Counts,
+        context: NDArray[np.int32],
+        copied: NDArray[np.int32],
+        *,
+        top: np.float32,
+        total: np.float32,
+    ) -> None:
+        """Make likelier what the n-grams foretell, but for what is ``copied``."""
         ids, probs, weights, foretold = self._foretold(counts, context, len(logits))
         given, least = logits[ids], np.float32(np.log(_PLAUSIBLE))
         lifts = weights * (np.log(probs) - (given - total))
@@ -182,3 +203,20 @@ class NgramBias:
             text = written + "".join(map(self._piece, [int(ids[at]), *rest.tolist()]))
             secret[at] = looks_private(word_at(text, len(written)))
         return secret
+
+
+def _spared(
+    logits: NDArray[np.float32], copied: NDArray[np.int32], given: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return for ``copied`` the most, up to what was ``given``, that leaves the likeliest token so.
+
+    Where one of them is the likeliest though it was held back, holding back has changed nothing
+    but how likely the answer is.
+    """
+    held = logits[copied]
+    logits[copied] = -np.inf
+    best = np.float32(logits.max())
+    if held.max() >= best:
+        return given
+    behind: NDArray[np.float32] = np.minimum(given, np.nextafter(best, np.float32(-np.inf)))
+    return behind

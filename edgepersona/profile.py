@@ -299,12 +299,15 @@ class Profile:
             pass
         return stream.result
 
-    def bias(self, task: Task, *, shown: Sequence[str] = ()) -> Bias | None:
+    def bias(
+        self, task: Task, *, shown: Sequence[str] = (), has_persona: bool = False
+    ) -> Bias | None:
         """Return what makes the user's own words likelier in an answer to ``task``.
 
         ``shown`` are the ids of the records that stand in the prompt: what is to be found anew for
-        a text, its title, is not to be one of theirs. None where no record has words of the
-        user's: those of the kind ``read``, which others wrote, do not count.
+        a text, its title, is not to be one of theirs. ``has_persona``: whether soft tokens stand
+        there as well. None where no record has words of the user's: those of the kind ``read``,
+        which others wrote, do not count.
         """
         field = task.field
         counts = self._loaded_ngrams(field)
@@ -323,6 +326,7 @@ class Profile:
             weight,
             beside_records=bool(shown),
             shown=generator.tokenizer.encode_plain([f" {title}" for title in titles if title]),
+            spares=has_persona,
         )
 
     def weigh(self, task: Task) -> None:

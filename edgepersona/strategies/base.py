@@ -22,10 +22,13 @@ class HistoryView(Protocol):
     def recent(self, k: int) -> list[Record]:
         """Return the ``k`` newest records, newest first."""
 
-    def bias(self, task: Task, *, shown: Sequence[str] = ()) -> Bias | None:
+    def bias(
+        self, task: Task, *, shown: Sequence[str] = (), has_persona: bool = False
+    ) -> Bias | None:
         """Return what makes the user's own words likelier in an answer to ``task``, if anything.
 
-        ``shown`` are the ids of the records that stand in the prompt.
+        ``shown`` are the ids of the records that stand in the prompt; ``has_persona``: whether
+        soft tokens do as well.
         """
 
     def persona(self, task: Task, mode: Mode, *, beside_records: bool = False) -> Persona:

@@ -17,4 +17,5 @@ def cache(prompt: Prompt, task: Task, view: HistoryView) -> Prompt:
             shown += segment.records
         elif segment.record_id:
             shown.append(segment.record_id)
-    return replace(prompt, bias=view.bias(task, shown=shown))
+    has_persona = any(isinstance(segment, SoftSegment) for segment in prompt.segments)
+    return replace(prompt, bias=view.bias(task, shown=shown, has_persona=has_persona))

@@ -102,6 +102,46 @@ def test_without_weight_nothing_is_lifted_and_what_is_shown_is_held_back() -> No
     assert logits.min() == -COPY
 
 
+def held(logits: dict[str, float], *, spares: bool) -> dict[str, float]:
+    """Return logits after "the cat " where "s" would copy, "e" is lifted and "x" is neither."""
+    array = np.zeros(VOCAB, np.float32)
+    for token, value in logits.items():
+        array[ord(token)] = value
+    bias = NgramBias(
+        lambda: counted("the cat sat", "a cat ate", "the cat ended", "cat e"),
+        decode,
+        0.3,
+        shown=[tokens("the cat sat")],
+        spares=spares,
+    )
+    bias.apply(array, tokens("the cat "))
+    return {token: float(array[ord(token)]) for token in "sex"}
+
+
+def test_beside_a_persona_what_would_copy_is_held_back_as_far_as_a_greedy_answer_needs() -> None:
+    close = {"s": 12.0, "x": 11.5}
+    assert held(close, spares=False)["s"] == 12 - COPY
+    assert 11.49 < held(close, spares=True)["s"] < held(close, spares=True)["x"]
+    # What is no likelier than another says nothing in a greedy answer: nothing is taken from it.
+    beaten = {"s": 11.0, "x": 12.0}
+    assert held(beaten, spares=True)["s"] == 11
+    # And what is the likeliest for all that was taken is said for all that: nothing is taken.
+    ahead = {"s": 15.0, "x": 12.0}
+    assert held(ahead, spares=False)["s"] == 15 - COPY
+    assert held(ahead, spares=True)["s"] == 15
+
+
+@given(st.lists(st.floats(0, 20, width=32), min_size=3, max_size=3, unique=True))
+def test_a_greedy_answer_is_the_same_however_far_is_held_back(values: list[float]) -> None:
+    logits = dict(zip("sex", values, strict=True))
+    whole, spared = held(logits, spares=False), held(logits, spares=True)
+    best = max(whole.values())
+    if sorted(whole.values())[-2] < best:  # of two alike, either may be said
+        assert max(whole, key=whole.get) == max(spared, key=spared.get)
+    assert whole["s"] <= spared["s"] <= max(logits["s"], whole["s"])
+    assert (whole["e"], whole["x"]) == (spared["e"], spared["x"])
+
+
 def test_a_record_shown_that_is_not_counted_is_held_back_too() -> None:
     assert lifts("ab", "xyz", shown=[tokens("abc"), tokens("ab")]) == {"c": -COPY}
 

@@ -24,6 +24,7 @@ class View:
         self._records = records
         self.queries: list[str] = []
         self.shown: list[str] = []
+        self.has_persona = False
 
     def search(self, query: str, *, k: int) -> list[Hit]:
         self.queries.append(query)
@@ -32,8 +33,10 @@ class View:
     def recent(self, k: int) -> list[Record]:
         return self._records[-k:]
 
-    def bias(self, task: Task, *, shown: Sequence[str] = ()) -> Bias | None:
-        self.shown = [*shown]
+    def bias(
+        self, task: Task, *, shown: Sequence[str] = (), has_persona: bool = False
+    ) -> Bias | None:
+        self.shown, self.has_persona = [*shown], has_persona
         return Nudge([1]) if self._records else None
 
     def persona(self, task: Task, mode: str, *, beside_records: bool = False) -> Persona:
@@ -143,6 +146,9 @@ def test_the_cache_goes_with_every_strategy_and_leaves_its_prompt_as_it_is() -> 
         assert isinstance(both.bias, Nudge)
         assert both.constant == alone.constant
     assert find("rag+cache")(task, View([])).bias is None
+    view = View(HISTORY)
+    find("rag+cache")(task, view)
+    assert not view.has_persona
 
 
 def _soft(prompt: Prompt) -> SoftSegment:
@@ -203,6 +209,7 @@ def test_parts_may_come_in_any_order() -> None:
         assert _soft(prompt) is prompt.segments[-1]
         assert (prompt.bias is not None) == ("cache" in name)
         assert view.shown == ([*_ids(prompt), "r0"] if "cache" in name else [])
+        assert view.has_persona == ("cache" in name)
 
 
 @pytest.mark.parametrize(
