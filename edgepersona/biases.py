@@ -122,7 +122,7 @@ class NgramBias:
         if self._weight:
             self._lift(logits, answer, counts, context, copied, top=top, total=total)
         if self._spares and copied.size:
-            logits[copied] = _spared(logits, copied, given)
+            _spare(logits, copied, given)
 
     def _lift(
         self,
@@ -205,18 +205,17 @@ class NgramBias:
         return secret
 
 
-def _spared(
+def _spare(
     logits: NDArray[np.float32], copied: NDArray[np.int32], given: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Return for ``copied`` the most, up to what was ``given``, that leaves the likeliest token so.
+) -> None:
+    """Raise ``copied``, up to what was ``given``, as far as the likeliest token stays it.
 
     Where one of them is the likeliest though it was held back, holding back has changed nothing
     but how likely the answer is.
     """
     held = logits[copied]
     logits[copied] = -np.inf
-    best = np.float32(logits.max())
-    if held.max() >= best:
-        return given
-    behind: NDArray[np.float32] = np.minimum(given, np.nextafter(best, np.float32(-np.inf)))
-    return behind
+    best = logits.max()
+    if held.max() < best:
+        given = np.minimum(given, np.nextafter(best, np.float32(-np.inf)))
+    logits[copied] = given

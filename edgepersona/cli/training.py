@@ -103,8 +103,8 @@ def register(commands: Commands) -> None:
     parser.add_argument(
         "--shown",
         type=float,
-        default=0.25,
-        help="share of batches whose prompts show records in words too (default: 0.25)",
+        help="share of batches whose prompts show records in words too (default: 0.25; 1 with "
+        "--only-beside)",
     )
     parser.add_argument(
         "--shown-records",
@@ -169,8 +169,6 @@ def register(commands: Commands) -> None:
 def _run(args: argparse.Namespace) -> int:
     if bool(args.preset) == bool(args.llm):
         raise UsageError("give one of --preset and --llm: the LLM to learn against")
-    if args.only_beside and not args.start:
-        raise UsageError("--only-beside needs --start: the head whose instructions it learns")
     tasks = args.tasks.split(",")
     if len(tasks) not in (1, len(args.data)):
         raise UsageError(f"--tasks names {len(tasks)}, --data {len(args.data)}: one each, or one")
@@ -226,6 +224,9 @@ def _options(args: argparse.Namespace, tasks: list[str]) -> Options:
     from edgepersona_export.train.frozen import fastest_dtype
     from edgepersona_export.train.options import Options
 
+    shown = args.shown
+    if shown is None:
+        shown = 1.0 if args.only_beside else Drawing().shown
     return Options(
         tasks=tuple(dict.fromkeys(tasks)),
         epochs=args.epochs,
@@ -238,7 +239,7 @@ def _options(args: argparse.Namespace, tasks: list[str]) -> Options:
         drawing=Drawing(
             dropped=args.dropped,
             cold=args.cold,
-            shown=1.0 if args.only_beside else args.shown,
+            shown=shown,
             shown_records=args.shown_records,
             shown_tokens=args.shown_tokens,
         ),

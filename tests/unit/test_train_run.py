@@ -164,10 +164,16 @@ def test_what_stands_beside_records_is_learnt_alone(folder: Path) -> None:
 def test_what_stands_beside_records_alone_is_learnt_for_a_head(folder: Path) -> None:
     from edgepersona_export.train.batches import Drawing
 
-    with pytest.raises(InputError, match="name one to start"):
+    with pytest.raises(InputError, match="name it with start"):
         tiny_training.run(folder, drawing=Drawing(shown=1.0), only_beside=True)
     with pytest.raises(InputError, match="needs them in every prompt"):
         tiny_training.run(folder, drawing=Drawing(shown=0.9), only_beside=True)
+    tiny_training.run(folder, epochs=0.01, tasks=("subject",))
+    (folder / "head").rename(folder / "earlier")
+    with pytest.raises(InputError, match=r"knows subject, subject\+rag too"):
+        tiny_training.run(
+            folder, start=folder / "earlier", drawing=Drawing(shown=1.0), only_beside=True
+        )
 
 
 def test_whom_an_earlier_head_is_owed_to_is_credited_as_well(folder: Path) -> None:

@@ -176,8 +176,9 @@ class PersonaHead(nn.Module):
         before, after, lead = first_words
         self._before = nn.Parameter(before.float().clone())
         self._after = nn.Parameter(after.float().clone())
-        # What all tasks learn of what is asked, so that each needs fewer samples of its own.
+        # Which tasks take part in what all learn together.
         self.register_buffer("_shares", torch.ones(len(before), 1, 1), persistent=False)
+        # What all tasks learn of what is asked, so that each needs fewer samples of its own.
         self._before_all = nn.Parameter(torch.zeros_like(self._before[0]))
         self._after_all = nn.Parameter(torch.zeros_like(self._after[0]))
         self.register_buffer("centre", calibration.centre.clone())

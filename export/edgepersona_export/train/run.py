@@ -27,7 +27,7 @@ from edgepersona_export.train.objective import Objective
 from edgepersona_export.train.options import Options, Places
 from edgepersona_export.train.persona_head import write_head
 from edgepersona_export.train.prepare import Prepared, prepare, rows_read, shape_of, steps_in
-from edgepersona_export.train.start import read_start
+from edgepersona_export.train.start import check_only_beside, read_start
 from edgepersona_export.train.vectors import Encodes, Vectors, vectors_of
 
 CHECKPOINT, LOG, CURVE, VECTORS = "checkpoint.pt", "log.jsonl", "curve.png", "vectors.npz"
@@ -93,8 +93,8 @@ def train(
     # Whatever is wrong with it shows before the vectors, which take minutes.
     shape = shape_of(options, bundle.embedder.ndim, bundle.generator.hidden)
     earlier = read_start(places.start, shape, bundle) if places.start else None
-    if options.only_beside and not earlier:
-        raise InputError("what stands beside records alone is learnt for a head: name one to start")
+    if options.only_beside:
+        check_only_beside(earlier, shape)
     corpus = read_corpus(
         places.sources,
         seed=options.seed,

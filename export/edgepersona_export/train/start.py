@@ -34,6 +34,17 @@ def read_start(folder: Path, shape: Shape, bundle: Bundle) -> HeadFile:
     return other
 
 
+def check_only_beside(other: HeadFile | None, shape: Shape) -> None:
+    """Raise InputError where there is no head to leave as it is, or a task of it would be lost."""
+    if other is None:
+        raise InputError("only-beside leaves a head as it is: name it with start")
+    if lost := [task for task in other.shape.tasks if task not in shape.tasks]:
+        raise InputError(
+            f"only-beside leaves a head as it is, which knows {', '.join(lost)} too: name all of "
+            "its tasks; a file may stand there for several"
+        )
+
+
 @torch.no_grad()
 def start_from(head: PersonaHead, other: HeadFile) -> None:
     """Give ``head`` the weights of ``other``; a task that it does not know begins as words."""

@@ -68,10 +68,9 @@ def test_what_stands_beside_records_alone_is_learnt_with_records_in_every_prompt
     assert options("--start", "head", "--only-beside").only_beside
 
 
-def test_what_stands_beside_records_alone_is_learnt_for_a_head(run):
-    outcome = run(*REQUIRED, "--only-beside")
-    assert outcome.status == 2
-    assert "--only-beside needs --start" in outcome.err
+def test_a_share_that_leaves_nothing_to_learn_from_is_refused_not_changed(options):
+    with pytest.raises(InputError, match="needs them in every prompt"):
+        options("--start", "head", "--only-beside", "--shown", "0.5")
 
 
 def test_what_prompts_show_in_words_is_by_default_what_a_drawing_has(options):
