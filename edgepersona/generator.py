@@ -18,6 +18,7 @@ from edgepersona.decoder import Decoder, DecodingState, open_best
 from edgepersona.drafting import Continuations, Drafting
 from edgepersona.errors import EdgePersonaError, InputError
 from edgepersona.layout import Layout, lay_out
+from edgepersona.mixture import Mixture, without_persona
 from edgepersona.passcosts import PassCosts
 from edgepersona.prefixes import LEAST_HEAD, PrefixCache, SavedHeads
 from edgepersona.prompt import Prompt, SoftSegment
@@ -157,8 +158,13 @@ class Generator:
             prompt = replace(prompt, opening="")
         # A prompt is worth more than a long answer: the answer is promised a quarter at most.
         promised = min(params.max_new_tokens, self.context // 4)
-        layout = lay_out(prompt, self.tokenizer, self._template, max_tokens=self.context - promised)
-        return Stream(self, layout, params, strategy, form, continuations, heads, prompt)
+        layout = self._lay_out(prompt, promised)
+        plain = self._lay_out(without_persona(prompt), promised) if prompt.plain_share else None
+        return Stream(self, layout, params, strategy, form, continuations, heads, prompt, plain)
+
+    def _lay_out(self, prompt: Prompt, promised: int) -> Layout:
+        room = self.context - promised
+        return lay_out(prompt, self.tokenizer, self._template, max_tokens=room)
 
 
 class Stream:
@@ -177,6 +183,7 @@ class Stream:
         continuations: Continuations | None,
         heads: SavedHeads | None,
         prompt: Prompt,
+        plain: Layout | None,
     ) -> None:
         self.layout = layout
         self.choice = generator.choice
@@ -191,6 +198,7 @@ class Stream:
         self._continuations = continuations
         self._heads = heads
         self._bias = prompt.bias
+        self._plain, self._plain_share = plain, prompt.plain_share
         self._brief = prompt.brief and form is None  # JSON says the same marks again and again
         self._notes = prompt.notes
         self._positions = layout.positions
@@ -234,12 +242,13 @@ class Stream:
         unscored = len(vectors) - len(ids)
         for start in range(0, unscored, _PREFILL_CHUNK):
             state.extend(vectors[start : min(start + _PREFILL_CHUNK, unscored)], wanted=0)
+        mixture = self._mixture(state, room=len(ids))
         found = np.empty((len(temperatures), len(ids)), np.float32)
         for start in range(0, len(ids), _SCORED_CHUNK):
             some = slice(start, min(start + _SCORED_CHUNK, len(ids)))
             logits = state.extend(vectors[unscored:][some], wanted=some.stop - start)
             for at, row in enumerate(logits, start=start):
-                self._steer(row, ids[:at])
+                self._steer(row, ids[:at], mixture)
             for row, temperature in enumerate(temperatures):
                 found[row, some] = _log_probs(logits, ids[some], temperature)
         generator.prefixes.put(positions[: state.length], state)
@@ -264,6 +273,7 @@ class Stream:
         )
         reused = state.length
         logits = self._prefill(state)
+        mixture = self._mixture(state, room=limit, is_cancelled=self._cancelled.is_set)
         passes = Drafting(
             state,
             ids,
@@ -275,7 +285,7 @@ class Stream:
         )
         try:
             while logits is not None and not self._cancelled.is_set():
-                self._steer(logits, tokens)
+                self._steer(logits, tokens, mixture)
                 if form:  # after the bias, which may bring back what is ruled out
                     form.restrict(logits)
                 token = sampler.sample(logits)
@@ -332,8 +342,22 @@ class Stream:
         if self.at_end is not None:
             self.at_end()
 
-    def _steer(self, logits: NDArray[np.float32], answer: Sequence[int]) -> None:
+    def _mixture(
+        self, state: DecodingState, *, room: int, is_cancelled: Callable[[], bool] = lambda: False
+    ) -> Mixture | None:
+        """Read the prompt without its persona, where that has a share in the answer."""
+        if self._plain is None:
+            return None
+        mixture = Mixture(self._generator.decoder, self._plain, self._plain_share, room=room)
+        mixture.begin(self.layout, state, is_cancelled)
+        return mixture
+
+    def _steer(
+        self, logits: NDArray[np.float32], answer: Sequence[int], mixture: Mixture | None
+    ) -> None:
         """Change the logits of what follows ``answer`` as the prompt asks."""
+        if mixture:
+            mixture.mix(logits, answer)
         if self._bias:
             self._bias.apply(logits, answer)
         if self._brief:

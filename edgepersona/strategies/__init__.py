@@ -8,6 +8,7 @@ from edgepersona.records import Task
 from edgepersona.strategies.base import Addition, HistoryView, Strategy
 from edgepersona.strategies.cache import cache
 from edgepersona.strategies.mean import mean
+from edgepersona.strategies.mixture import mixture
 from edgepersona.strategies.none import none
 from edgepersona.strategies.pplug import pplug, pplug_soft
 from edgepersona.strategies.rag import rag
@@ -19,7 +20,10 @@ STRATEGIES: dict[str, Strategy] = {"none": none, "recent": recent, "rag": rag}
 PERSONAS: dict[str, Addition] = {"pplug": pplug, "pplug-soft": pplug_soft, "mean": mean}
 """Name → what puts a persona to it."""
 
-ADDITIONS: dict[str, Addition] = {**PERSONAS, "cache": cache}
+MIXTURE = "mixture"
+"""Goes with a persona and records both: of these it is a mixture."""
+
+ADDITIONS: dict[str, Addition] = {**PERSONAS, MIXTURE: mixture, "cache": cache}
 """Name → what goes with any of them, and with the others; of personas one. The cache comes last:
 it looks at what the others show."""
 
@@ -41,6 +45,11 @@ def find(name: str) -> Strategy:
     for kind, what in ((STRATEGIES, "write a prompt"), (PERSONAS, "make a persona")):
         if len(kind.keys() & parts) > 1:
             raise InputError(f"strategy {name!r} has two parts that {what}; expected {known}")
+    if MIXTURE in parts and not (PERSONAS.keys() & parts and {"recent", "rag"} & set(parts)):
+        raise InputError(
+            f"strategy {name!r}: a mixture is of a persona and of records, and needs both, as in "
+            "pplug+rag+mixture"
+        )
     write = next((STRATEGIES[part] for part in parts if part in STRATEGIES), none)
     additions = [add for part, add in ADDITIONS.items() if part in parts]
     return _joined(write, additions) if additions else write

@@ -29,6 +29,7 @@ LAYERS = [
         "drafting",
         "prefixes",
         "layout",
+        "mixture",
     },
     {"linker", "weigher", "connection", "removals"},
     {

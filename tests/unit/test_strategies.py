@@ -11,7 +11,7 @@ from edgepersona.errors import InputError
 from edgepersona.personahead import Persona
 from edgepersona.prompt import Bias, Prompt, SoftSegment, TextSegment
 from edgepersona.records import TASK_KINDS, Hit, Record, Task
-from edgepersona.strategies import ADDITIONS, PERSONAS, STRATEGIES, find
+from edgepersona.strategies import ADDITIONS, MIXTURE, PERSONAS, STRATEGIES, find
 from tests.standins import Nudge
 
 HISTORY = [Record(f"text {i}", title=f"title {i}", id=f"r{i}") for i in range(9)]
@@ -195,7 +195,23 @@ def test_beside_a_history_without_records_the_persona_stands_alone(name: str) ->
     assert _soft(prompt).vectors[0, 1] == 0
 
 
-@pytest.mark.parametrize("name", sorted(ADDITIONS))
+def test_a_mixture_is_of_a_persona_and_records_and_leaves_the_prompt_as_it_is() -> None:
+    task = Task("q", kind="title")
+    alone = find("pplug+rag")(task, View(HISTORY))
+    for name in ("pplug+rag+mixture", "mixture+rag+cache+pplug"):
+        both = find(name)(task, View(HISTORY))
+        assert both.segments[:-1] == alone.segments[:-1]
+        assert 0 == alone.plain_share < both.plain_share < 1
+    assert find("pplug+rag+mixture")(task, View([])).plain_share == 0
+
+
+@pytest.mark.parametrize("name", ["mixture", "rag+mixture", "pplug+mixture", "pplug+none+mixture"])
+def test_a_mixture_of_less_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=r"needs both, as in pplug\+rag\+mixture"):
+        find(name)
+
+
+@pytest.mark.parametrize("name", sorted(ADDITIONS.keys() - {MIXTURE}))
 def test_an_addition_alone_goes_with_no_history_shown(name: str) -> None:
     prompt = find(name)(Task("How are you?"), View(HISTORY))
     assert (_ids(prompt), _text(prompt)) == ([], "How are you?")
@@ -228,7 +244,8 @@ def test_parts_may_come_in_any_order() -> None:
 )
 def test_what_is_no_strategy_is_named_with_those_there_are(name: str, why: str) -> None:
     known = (
-        r"; expected one of none, recent, rag, and with \+ any of pplug, pplug-soft, mean, cache"
+        r"; expected one of none, recent, rag, "
+        r"and with \+ any of pplug, pplug-soft, mean, mixture, cache"
     )
     with pytest.raises(InputError, match=why + known):
         find(name)
