@@ -159,7 +159,7 @@ class Generator:
         # A prompt is worth more than a long answer: the answer is promised a quarter at most.
         promised = min(params.max_new_tokens, self.context // 4)
         layout = self._lay_out(prompt, promised)
-        plain = self._lay_out(without_persona(prompt), promised) if prompt.plain_share else None
+        plain = self._lay_out(without_persona(prompt), promised) if prompt.mixed else None
         return Stream(self, layout, params, strategy, form, continuations, heads, prompt, plain)
 
     def _lay_out(self, prompt: Prompt, promised: int) -> Layout:
@@ -198,7 +198,7 @@ class Stream:
         self._continuations = continuations
         self._heads = heads
         self._bias = prompt.bias
-        self._plain, self._plain_share = plain, prompt.plain_share
+        self._plain = plain
         self._brief = prompt.brief and form is None  # JSON says the same marks again and again
         self._notes = prompt.notes
         self._positions = layout.positions
@@ -345,10 +345,10 @@ class Stream:
     def _mixture(
         self, state: DecodingState, *, room: int, is_cancelled: Callable[[], bool] = lambda: False
     ) -> Mixture | None:
-        """Read the prompt without its persona, where that has a share in the answer."""
+        """Read the prompt without its persona, where that is mixed into the answer."""
         if self._plain is None:
             return None
-        mixture = Mixture(self._generator.decoder, self._plain, self._plain_share, room=room)
+        mixture = Mixture(self._generator.decoder, self._plain, room=room)
         mixture.begin(self.layout, state, is_cancelled)
         return mixture
 

@@ -1,7 +1,8 @@
-"""An LLM's answer with a persona, mixed token by token with its answer from the words alone."""
+"""What an LLM says with a persona, mixed token by token with what it says to the words alone."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -14,6 +15,13 @@ from edgepersona.layout import Layout
 from edgepersona.prefixes import common_length
 from edgepersona.prompt import Prompt, SoftSegment
 
+_KEPT = 0.7
+"""How much of the weights is still that of the answer's tokens after the next one; the rest is even
+again. Between 0.5 and 0.8 it matters little."""
+
+_MOST = 50.0
+"""Nats of odds: beyond it the other one does not matter."""
+
 _CHUNK = 512
 """Positions that are read at once, as of any prompt."""
 
@@ -25,29 +33,35 @@ def without_persona(prompt: Prompt) -> Prompt:
 
 
 class Mixture:
-    """(1 - share) p + share p', p' being what the LLM says to the prompt without its soft vectors.
+    """(1 - w) p + w p', p' being what the LLM says to the prompt without its soft vectors.
 
     For each token, as RAG-Token does over documents (Lewis et al. 2020, arXiv 2005.11401, section
-    2.1). A sequence of its own reads what comes after what both prompts begin with, and then the
-    answer, a step for each token.
+    2.1). Both weigh the same at first, and then by how likely they held the answer's tokens, which
+    is forgotten by and by: the fixed share of Herbster and Warmuth (1998, Tracking the Best Expert,
+    section 5). A model that shows records to a small LLM has it copy them, and a persona keeps it
+    from that; so what is not the likeliest with the persona does not become it by the mixture. A
+    greedy answer is the same with it, and the others are likelier.
+
+    A sequence of its own reads what comes after what both prompts begin with, and then the answer,
+    a step for each token.
 
     Parameters
     ----------
     plain
         The prompt without its soft vectors.
-    share
-        Above 0 and below 1.
     room
         Tokens that an answer may have.
     """
 
-    def __init__(self, decoder: Decoder, plain: Layout, share: float, *, room: int) -> None:
+    def __init__(self, decoder: Decoder, plain: Layout, *, room: int) -> None:
         self._decoder = decoder
         self._plain = plain
         self._state: DecodingState = decoder.start(capacity=plain.token_count + room)
-        self._own, self._other = np.log1p(np.float32(-share)), np.log(np.float32(share))
         self._logits: NDArray[np.float32] | None = None
         self._answer = 0
+        self._odds = 0.0
+        """The logarithm of w / (1 - w)."""
+        self._said = (np.empty(0, np.float32), np.empty(0, np.float32))
 
     def begin(
         self,
@@ -71,13 +85,29 @@ class Mixture:
                 self._logits = logits[0]
 
     def mix(self, logits: NDArray[np.float32], answer: Sequence[int]) -> None:
-        """Mix into ``logits``, (vocab,), in place; they follow ``answer``, the same or longer."""
-        for token in answer[self._answer :]:
-            self._logits = self._state.step(token)
-        self._answer = len(answer)
+        """Mix into ``logits``, (vocab,), in place; they follow ``answer``.
+
+        That is to be none at the first call, and longer by a token at each one after it.
+        """
+        if len(answer) > self._answer:
+            self._take(answer[-1])
+            self._answer = len(answer)
         assert self._logits is not None
-        own, other = _log_shares(logits), _log_shares(self._logits)
-        np.logaddexp(own + self._own, other + self._other, out=logits)
+        own, plain = self._said = _log_shares(logits), _log_shares(self._logits)
+        top = int(own.argmax())
+        weight = 1 / (1 + math.exp(-self._odds))
+        np.logaddexp(own + math.log1p(-weight), plain + math.log(weight), out=logits)
+        most = logits[top]
+        np.minimum(logits, np.nextafter(most, np.float32(-np.inf)), out=logits)
+        logits[top] = most
+
+    def _take(self, token: int) -> None:
+        """Read a token of the answer, and weigh both by how likely it was to them."""
+        own, plain = self._said
+        odds = self._odds + float(plain[token] - own[token])
+        weight = _KEPT / (1 + math.exp(-min(max(odds, -_MOST), _MOST))) + (1 - _KEPT) / 2
+        self._odds = math.log(weight / (1 - weight))
+        self._logits = self._state.step(token)
 
 
 def _log_shares(logits: NDArray[np.float32]) -> NDArray[np.float32]:

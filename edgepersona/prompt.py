@@ -56,9 +56,9 @@ class Prompt:
     records, a mean persona. What they make of the model's cache is kept between runs."""
     bias: Bias | None = None
     """What the answer's tokens are drawn with beside the LLM; it takes no room."""
-    plain_share: float = 0.0
-    """How much of each token's probability comes of the same prompt without its soft vectors, from
-    0 to below 1: a mixture of both."""
+    mixed: bool = False
+    """Whether the answer's tokens are drawn from a mixture of what the LLM says to this prompt and
+    to the same without its soft vectors."""
     brief: bool = False
     """Whether the answer is a title or the like, which does not say the same words twice."""
     notes: tuple[str, ...] = ()

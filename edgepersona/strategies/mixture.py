@@ -9,10 +9,7 @@ from edgepersona.records import Task
 from edgepersona.strategies.base import HistoryView
 from edgepersona.strategies.pplug import shows_records
 
-_SHARE = 0.3
-"""Of what the LLM says to the records alone; from 0.1 to 0.3 answers are about as likely."""
-
 
 def mixture(prompt: Prompt, task: Task, view: HistoryView) -> Prompt:
     """Have each token drawn from both. Where no record is shown, the prompt stays as it is."""
-    return replace(prompt, plain_share=_SHARE) if shows_records(prompt) else prompt
+    return replace(prompt, mixed=shows_records(prompt))

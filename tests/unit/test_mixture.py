@@ -1,4 +1,4 @@
-"""A mixture is what it says: shares of what the LLM says with a persona and without it."""
+"""A mixture is what it says: of what the LLM says with a persona, and without it."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ class Recorder:
 def _logits_after(
     decoder: Decoder, prompt: NDArray[np.float32], answer: Sequence[int]
 ) -> NDArray[np.float32]:
-    vectors = np.concatenate([prompt, decoder.embed(answer)]) if answer else prompt
+    vectors = np.concatenate([prompt, decoder.embed(answer)]) if len(answer) else prompt
     return decoder.start(capacity=len(vectors)).extend(vectors)[0]
 
 
-def _shares(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    weights: NDArray[np.float32] = np.exp(logits - logits.max())
+def _shares(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    weights: NDArray[np.float64] = np.exp(logits.astype(np.float64) - logits.max())
     return weights / weights.sum()
 
 
@@ -71,39 +71,62 @@ def _likelihoods(generator: Generator, prompt: Prompt) -> NDArray[np.float32]:
     return generator.stream(prompt, GREEDY).log_probs(ANSWER)[0]
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_each_token_is_as_likely_as_the_shares_say(
-    generator: Generator, prompt: Prompt, share: float
-) -> None:
-    own = _likelihoods(generator, prompt)
-    plain = _likelihoods(generator, without_persona(prompt))
-    assert np.abs(own - plain).max() > 0.05  # else this would show nothing
-    mixed = _likelihoods(generator, replace(prompt, plain_share=share))
-    expected = np.log((1 - share) * np.exp(own) + share * np.exp(plain))
-    np.testing.assert_allclose(mixed, expected, atol=1e-4)
+def _expected(
+    generator: Generator, prompt: Prompt, answer: Sequence[int]
+) -> list[NDArray[np.float64]]:
+    """Return the shares of what may follow each beginning of ``answer``, as the method is told."""
+    decoder, weight, found = generator.decoder, 0.5, []
+    layouts = [generator.stream(p, GREEDY).layout for p in (prompt, without_persona(prompt))]
+    prompts = [layout.vectors(decoder.embed, 0) for layout in layouts]
+    for at in range(len(answer) + 1):
+        own, plain = (_shares(_logits_after(decoder, p, answer[:at])) for p in prompts)
+        mixed = (1 - weight) * own + weight * plain
+        found.append(np.minimum(mixed, mixed[own.argmax()]))
+        found[-1] /= found[-1].sum()
+        if at < len(answer):
+            joint = (1 - weight) * own[answer[at]], weight * plain[answer[at]]
+            weight = 0.7 * joint[1] / sum(joint) + 0.3 * 0.5
+    return found
 
 
-def test_what_is_drawn_from_while_answering_is_the_mixture(
+def test_what_an_answer_is_drawn_from_is_as_the_method_says(
     generator: Generator, prompt: Prompt
 ) -> None:
     seen = Recorder()
-    "".join(generator.stream(replace(prompt, plain_share=0.4, bias=seen), GREEDY))
-    assert len(seen.steps) == GREEDY.max_new_tokens
-    decoder = generator.decoder
-    layouts = [generator.stream(p, GREEDY).layout for p in (prompt, without_persona(prompt))]
-    for answer, logits in seen.steps:
-        own, plain = (
-            _shares(_logits_after(decoder, layout.vectors(decoder.embed, 0), answer))
-            for layout in layouts
-        )
-        np.testing.assert_allclose(_shares(logits), 0.6 * own + 0.4 * plain, atol=1e-4)
+    params = SamplingParams(max_new_tokens=24, seed=11, drafts=False)
+    "".join(generator.stream(replace(prompt, mixed=True, bias=seen), params))
+    assert len(seen.steps) == params.max_new_tokens
+    expected = _expected(generator, prompt, seen.steps[-1][0])
+    for (_, logits), shares in zip(seen.steps, expected, strict=True):
+        np.testing.assert_allclose(_shares(logits), shares, atol=1e-5)
+
+
+def test_likelihoods_are_those_of_the_mixture(generator: Generator, prompt: Prompt) -> None:
+    own = _likelihoods(generator, prompt)
+    plain = _likelihoods(generator, without_persona(prompt))
+    mixed = _likelihoods(generator, replace(prompt, mixed=True))
+    assert np.abs(own - plain).max() > 0.05  # else this would show nothing
+    ids = generator.tokenizer.encode(" " + ANSWER)
+    shares = _expected(generator, prompt, ids)
+    expected = np.log([s[i] for s, i in zip(shares, ids, strict=False)])
+    np.testing.assert_allclose(mixed, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("drafts", [True, False])
+def test_a_greedy_answer_is_that_of_the_persona(
+    generator: Generator, prompt: Prompt, drafts: bool
+) -> None:
+    params = replace(GREEDY, drafts=drafts)
+    alone = "".join(generator.stream(prompt, params))
+    assert "".join(generator.stream(without_persona(prompt), params)) != alone
+    assert "".join(generator.stream(replace(prompt, mixed=True), params)) == alone
 
 
 @pytest.mark.parametrize("drafts", [True, False])
 def test_drafts_and_what_is_kept_read_change_no_answer(
     generator: Generator, prompt: Prompt, drafts: bool
 ) -> None:
-    mixed = replace(prompt, plain_share=0.3)
+    mixed = replace(prompt, mixed=True)
     params = SamplingParams(max_new_tokens=24, seed=3, drafts=drafts)
     alone = "".join(generator.stream(mixed, params))
     generator.prefixes.clear()
@@ -111,7 +134,7 @@ def test_drafts_and_what_is_kept_read_change_no_answer(
 
 
 def test_a_bias_comes_on_top_of_the_mixture(generator: Generator, prompt: Prompt) -> None:
-    mixed = replace(prompt, plain_share=0.3)
+    mixed = replace(prompt, mixed=True)
     lifted = _likelihoods(generator, replace(mixed, bias=Lift()))
     assert (lifted < _likelihoods(generator, mixed)).all()  # no token of the answer is lifted
 
@@ -119,7 +142,7 @@ def test_a_bias_comes_on_top_of_the_mixture(generator: Generator, prompt: Prompt
 def test_an_answer_that_is_cancelled_before_it_begins_is_empty(
     generator: Generator, prompt: Prompt
 ) -> None:
-    stream = generator.stream(replace(prompt, plain_share=0.3), GREEDY)
+    stream = generator.stream(replace(prompt, mixed=True), GREEDY)
     stream.cancel()
     assert "".join(stream) == ""
     assert stream.log_probs(ANSWER).shape[0] == 1

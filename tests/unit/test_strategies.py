@@ -201,8 +201,8 @@ def test_a_mixture_is_of_a_persona_and_records_and_leaves_the_prompt_as_it_is() 
     for name in ("pplug+rag+mixture", "mixture+rag+cache+pplug"):
         both = find(name)(task, View(HISTORY))
         assert both.segments[:-1] == alone.segments[:-1]
-        assert 0 == alone.plain_share < both.plain_share < 1
-    assert find("pplug+rag+mixture")(task, View([])).plain_share == 0
+        assert (alone.mixed, both.mixed) == (False, True)
+    assert not find("pplug+rag+mixture")(task, View([])).mixed
 
 
 @pytest.mark.parametrize("name", ["mixture", "rag+mixture", "pplug+mixture", "pplug+none+mixture"])
