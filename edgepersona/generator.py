@@ -356,8 +356,11 @@ class Stream:
         self, logits: NDArray[np.float32], answer: Sequence[int], mixture: Mixture | None
     ) -> None:
         """Change the logits of what follows ``answer`` as the prompt asks."""
+        self._bend(logits, answer)
         if mixture:
-            mixture.mix(logits, answer)
+            mixture.mix(logits, answer, self._bend)
+
+    def _bend(self, logits: NDArray[np.float32], answer: Sequence[int]) -> None:
         if self._bias:
             self._bias.apply(logits, answer)
         if self._brief:

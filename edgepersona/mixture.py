@@ -15,6 +15,9 @@ from edgepersona.layout import Layout
 from edgepersona.prefixes import common_length
 from edgepersona.prompt import Prompt, SoftSegment
 
+Bend = Callable[[NDArray[np.float32], Sequence[int]], None]
+"""Changes logits, (vocab,), in place: those of what follows an answer, its tokens."""
+
 _KEPT = 0.7
 """How much of the weights is still that of the answer's tokens after the next one; the rest is even
 again. Between 0.5 and 0.8 it matters little."""
@@ -84,16 +87,19 @@ class Mixture:
             if is_last:
                 self._logits = logits[0]
 
-    def mix(self, logits: NDArray[np.float32], answer: Sequence[int]) -> None:
+    def mix(self, logits: NDArray[np.float32], answer: Sequence[int], bend: Bend) -> None:
         """Mix into ``logits``, (vocab,), in place; they follow ``answer``.
 
-        That is to be none at the first call, and longer by a token at each one after it.
+        That is to be none at the first call, and longer by a token at each one after it. ``bend``
+        does to what the plain prompt says what was done to ``logits``.
         """
         if len(answer) > self._answer:
             self._take(answer[-1])
             self._answer = len(answer)
         assert self._logits is not None
-        own, plain = self._said = _log_shares(logits), _log_shares(self._logits)
+        beside = self._logits.copy()
+        bend(beside, answer)
+        own, plain = self._said = _log_shares(logits), _log_shares(beside)
         top = int(own.argmax())
         weight = 1 / (1 + math.exp(-self._odds))
         np.logaddexp(own + math.log1p(-weight), plain + math.log(weight), out=logits)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgepersona.decoder import Decoder
 from edgepersona.generator import Generator
-from edgepersona.mixture import without_persona
+from edgepersona.mixture import Bend, Mixture, without_persona
 from edgepersona.prompt import Prompt, SoftSegment, TextSegment
 from edgepersona.sampling import SamplingParams
 
@@ -42,17 +42,7 @@ class Lift:
     """A bias that makes one token likelier."""
 
     def apply(self, logits: NDArray[np.float32], answer: Sequence[int]) -> None:
-        logits[7] += 2
-
-
-class Recorder:
-    """A bias that changes nothing, and keeps what it is given."""
-
-    def __init__(self) -> None:
-        self.steps: list[tuple[list[int], NDArray[np.float32]]] = []
-
-    def apply(self, logits: NDArray[np.float32], answer: Sequence[int]) -> None:
-        self.steps.append((list(answer), logits.copy()))
+        logits[7] += 6
 
 
 def _logits_after(
@@ -72,14 +62,18 @@ def _likelihoods(generator: Generator, prompt: Prompt) -> NDArray[np.float32]:
 
 
 def _expected(
-    generator: Generator, prompt: Prompt, answer: Sequence[int]
+    generator: Generator, prompt: Prompt, answer: Sequence[int], bias: Lift | None = None
 ) -> list[NDArray[np.float64]]:
     """Return the shares of what may follow each beginning of ``answer``, as the method is told."""
     decoder, weight, found = generator.decoder, 0.5, []
     layouts = [generator.stream(p, GREEDY).layout for p in (prompt, without_persona(prompt))]
     prompts = [layout.vectors(decoder.embed, 0) for layout in layouts]
     for at in range(len(answer) + 1):
-        own, plain = (_shares(_logits_after(decoder, p, answer[:at])) for p in prompts)
+        both = [_logits_after(decoder, p, answer[:at]) for p in prompts]
+        if bias:
+            for logits in both:
+                bias.apply(logits, answer[:at])
+        own, plain = map(_shares, both)
         mixed = (1 - weight) * own + weight * plain
         found.append(np.minimum(mixed, mixed[own.argmax()]))
         found[-1] /= found[-1].sum()
@@ -89,15 +83,25 @@ def _expected(
     return found
 
 
+@pytest.mark.parametrize("drafts", [True, False])
 def test_what_an_answer_is_drawn_from_is_as_the_method_says(
-    generator: Generator, prompt: Prompt
+    generator: Generator, prompt: Prompt, monkeypatch: pytest.MonkeyPatch, drafts: bool
 ) -> None:
-    seen = Recorder()
-    params = SamplingParams(max_new_tokens=24, seed=11, drafts=False)
-    "".join(generator.stream(replace(prompt, mixed=True, bias=seen), params))
-    assert len(seen.steps) == params.max_new_tokens
-    expected = _expected(generator, prompt, seen.steps[-1][0])
-    for (_, logits), shares in zip(seen.steps, expected, strict=True):
+    drawn_from: list[tuple[list[int], NDArray[np.float32]]] = []
+    mix = Mixture.mix
+
+    def watched(
+        self: Mixture, logits: NDArray[np.float32], answer: Sequence[int], bend: Bend
+    ) -> None:
+        mix(self, logits, answer, bend)
+        drawn_from.append((list(answer), logits.copy()))
+
+    monkeypatch.setattr(Mixture, "mix", watched)
+    params = SamplingParams(max_new_tokens=24, seed=11, drafts=drafts)
+    "".join(generator.stream(replace(prompt, mixed=True, bias=Lift()), params))
+    assert len(drawn_from) == params.max_new_tokens
+    expected = _expected(generator, prompt, drawn_from[-1][0], Lift())
+    for (_, logits), shares in zip(drawn_from, expected, strict=True):
         np.testing.assert_allclose(_shares(logits), shares, atol=1e-5)
 
 
@@ -133,10 +137,15 @@ def test_drafts_and_what_is_kept_read_change_no_answer(
     assert "".join(generator.stream(mixed, replace(params, drafts=not drafts))) == alone
 
 
-def test_a_bias_comes_on_top_of_the_mixture(generator: Generator, prompt: Prompt) -> None:
-    mixed = replace(prompt, mixed=True)
-    lifted = _likelihoods(generator, replace(mixed, bias=Lift()))
-    assert (lifted < _likelihoods(generator, mixed)).all()  # no token of the answer is lifted
+@pytest.mark.parametrize("drafts", [True, False])
+def test_a_bias_and_what_keeps_answers_brief_come_before_the_mixture(
+    generator: Generator, prompt: Prompt, drafts: bool
+) -> None:
+    params = replace(GREEDY, drafts=drafts)
+    brief = replace(prompt, bias=Lift(), brief=True)
+    alone = "".join(generator.stream(brief, params))
+    assert alone != "".join(generator.stream(prompt, params))
+    assert "".join(generator.stream(replace(brief, mixed=True), params)) == alone
 
 
 def test_an_answer_that_is_cancelled_before_it_begins_is_empty(
