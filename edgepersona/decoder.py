@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +12,9 @@ from edgepersona.bundle import Bundle
 from edgepersona.errors import BundleError
 from edgepersona.manifest import Variant
 from edgepersona.variants import Choice, candidates, first_that_loads
+
+PREFILL_CHUNK = 512
+"""Positions of one prefill call: bounds memory, and how long a cancel can take."""
 
 
 class DecodingState(Protocol):
@@ -99,6 +102,23 @@ def open_variant(bundle: Bundle, variant: Variant, *, threads: int | None = None
     from edgepersona.onnxdecoder import OnnxDecoder
 
     return OnnxDecoder(bundle, variant, threads=threads)
+
+
+def read_prompt(
+    state: DecodingState, vectors: NDArray[np.float32], is_cancelled: Callable[[], bool]
+) -> NDArray[np.float32] | None:
+    """Read vectors (n, hidden); return the logits after the last, (vocab,).
+
+    None where that was cancelled, or there is nothing to read.
+    """
+    logits = None
+    for start in range(0, len(vectors), PREFILL_CHUNK):
+        if is_cancelled():
+            return None
+        chunk = vectors[start : start + PREFILL_CHUNK]
+        is_last = start + len(chunk) == len(vectors)
+        logits = state.extend(chunk, wanted=int(is_last))
+    return logits[0] if logits is not None else None
 
 
 def log_probs(

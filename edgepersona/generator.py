@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgepersona.bundle import Bundle
 from edgepersona.circles import hold_back
-from edgepersona.decoder import Decoder, DecodingState, open_best
+from edgepersona.decoder import PREFILL_CHUNK, Decoder, DecodingState, open_best, read_prompt
 from edgepersona.drafting import Continuations, Drafting
 from edgepersona.errors import EdgePersonaError, InputError
 from edgepersona.layout import Layout, lay_out
@@ -26,9 +26,6 @@ from edgepersona.sampling import Sampler, SamplingParams
 from edgepersona.structured import Form, Schemas
 from edgepersona.text import ChatTemplate, StopStrings, TextStream, Tokenizer
 from edgepersona.variants import Choice
-
-_PREFILL_CHUNK = 512
-"""Tokens of one prefill call: bounds memory, and how long a cancel can take."""
 
 _SCORED_CHUNK = 64
 """Tokens whose logits are held at once while the likelihood of a text is read."""
@@ -240,8 +237,8 @@ class Stream:
         if ids[:-1]:  # nothing is asked of the logits after the last one
             vectors = np.concatenate([vectors, embed(ids[:-1])])
         unscored = len(vectors) - len(ids)
-        for start in range(0, unscored, _PREFILL_CHUNK):
-            state.extend(vectors[start : min(start + _PREFILL_CHUNK, unscored)], wanted=0)
+        for start in range(0, unscored, PREFILL_CHUNK):
+            state.extend(vectors[start : min(start + PREFILL_CHUNK, unscored)], wanted=0)
         mixture = self._mixture(state, room=len(ids))
         found = np.empty((len(temperatures), len(ids)), np.float32)
         for start in range(0, len(ids), _SCORED_CHUNK):
@@ -369,14 +366,7 @@ class Stream:
     def _prefill(self, state: DecodingState) -> NDArray[np.float32] | None:
         """Read what the state has not read of the prompt; None where that was cancelled."""
         vectors = self.layout.vectors(self._generator.decoder.embed, state.length)
-        logits = None
-        for start in range(0, len(vectors), _PREFILL_CHUNK):
-            if self._cancelled.is_set():
-                return None
-            chunk = vectors[start : start + _PREFILL_CHUNK]
-            is_last = start + len(chunk) == len(vectors)
-            logits = state.extend(chunk, wanted=int(is_last))
-        return logits[0] if logits is not None else None
+        return read_prompt(state, vectors, self._cancelled.is_set)
 
     def _unsaved_head(self, state: DecodingState) -> bytes:
         """Return the state of the prompt's head, nothing where it need not be saved."""

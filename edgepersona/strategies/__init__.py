@@ -45,7 +45,8 @@ def find(name: str) -> Strategy:
     for kind, what in ((STRATEGIES, "write a prompt"), (PERSONAS, "make a persona")):
         if len(kind.keys() & parts) > 1:
             raise InputError(f"strategy {name!r} has two parts that {what}; expected {known}")
-    if MIXTURE in parts and not (PERSONAS.keys() & parts and {"recent", "rag"} & set(parts)):
+    shows_records = (STRATEGIES.keys() - {"none"}).intersection(parts)
+    if MIXTURE in parts and not (PERSONAS.keys() & parts and shows_records):
         raise InputError(
             f"strategy {name!r}: a mixture is of a persona and of records, and needs both, as in "
             "pplug+rag+mixture"
