@@ -63,8 +63,8 @@ def register(commands: Commands) -> None:
         "--start",
         type=Path,
         metavar="DIR",
-        help="begin with this head, of the same models and sizes (default: with one that has "
-        "learnt nothing)",
+        help="begin with this head, of the same models and sizes; the number of records may differ "
+        "(default: with one that has learnt nothing)",
     )
     parser.add_argument("--epochs", type=float, default=2.0, help="default: 2")
     parser.add_argument("--batch", type=positive, default=16, help="samples a step (default: 16)")

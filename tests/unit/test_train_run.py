@@ -212,6 +212,30 @@ def test_a_head_of_other_sizes_is_no_beginning(folder: Path) -> None:
     assert not embedder.texts
 
 
+def test_a_head_begins_with_one_that_reads_fewer_titles(folder: Path) -> None:
+    tiny_training.run(folder, epochs=2)
+    learnt = weights(folder)
+    read = tiny_head.read(folder / "head")[0]["shape"]["records"]
+    arrays = began(folder, shape={"records": read + 2})
+    for name in ("lead", "title_outer", "title_offset"):
+        assert arrays[name] == pytest.approx(learnt[name], rel=2e-3, abs=1e-4), name
+    assert tiny_head.read(folder / "head")[0]["shape"]["records"] == read + 2
+
+
+def test_what_is_left_as_it_is_reads_as_many_titles(folder: Path) -> None:
+    from edgepersona_export.train.batches import Drawing
+
+    tiny_training.run(folder, epochs=0.01, drawing=Drawing(shown=1.0))
+    with pytest.raises(InputError, match="only-beside leaves a head as it is, which has records"):
+        began(folder, drawing=Drawing(shown=1.0), only_beside=True, shape={"records": 7})
+
+
+def test_a_head_that_reads_no_titles_is_no_beginning_for_one_that_does(folder: Path) -> None:
+    tiny_training.run(folder, epochs=0.01, shape={"records": 0})
+    with pytest.raises(InputError, match="has records 0, this run 2: choose some, or none"):
+        began(folder, shape={"records": 2})
+
+
 def test_a_beginning_that_is_no_head_is_found_out_before_anything_is_embedded(folder: Path) -> None:
     embedder = tiny_training.Embeds()
     with pytest.raises(BundleError, match=r"nowhere/head\.json"):

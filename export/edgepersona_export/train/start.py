@@ -17,7 +17,7 @@ from edgepersona.headfile import ARRAYS, INDEX, HeadFile, read_files
 if TYPE_CHECKING:
     from edgepersona_export.train.model import PersonaHead, Projector, Shape
 
-_SIZES = ("before", "after", "pooled", "reads", "records", "lead", "words", "inner", "adapted")
+_SIZES = ("before", "after", "pooled", "reads", "lead", "words", "inner", "adapted")
 
 
 def read_start(folder: Path, shape: Shape, bundle: Bundle) -> HeadFile:
@@ -31,6 +31,10 @@ def read_start(folder: Path, shape: Shape, bundle: Bundle) -> HeadFile:
         mine, theirs = getattr(shape, name), getattr(other.shape, name)
         if mine != theirs:
             raise InputError(f"{folder}: has {name} {theirs}, this run {mine}: choose the same")
+    # One title is read as another is, so their number may differ; without any, nothing reads them.
+    mine, theirs = shape.records, other.shape.records
+    if bool(mine) != bool(theirs):
+        raise InputError(f"{folder}: has records {theirs}, this run {mine}: choose some, or none")
     return other
 
 
@@ -42,6 +46,11 @@ def check_only_beside(other: HeadFile | None, shape: Shape) -> None:
         raise InputError(
             f"only-beside leaves a head as it is, which knows {', '.join(lost)} too: name all of "
             "its tasks; a file may stand there for several"
+        )
+    if shape.records != other.shape.records:
+        raise InputError(
+            f"only-beside leaves a head as it is, which has records {other.shape.records}, this "
+            f"run {shape.records}: choose the same"
         )
 
 
