@@ -24,7 +24,7 @@ def read_start(folder: Path, shape: Shape, bundle: Bundle) -> HeadFile:
     """Read the head in ``folder``, for one of ``shape`` to begin with.
 
     Raises BundleError where the files are missing, damaged or of other models than the bundle's,
-    InputError where the sizes differ.
+    InputError where the sizes differ; the number of titles read is none of them.
     """
     other = read_files(folder / INDEX, folder / ARRAYS, bundle)
     for name in _SIZES:
@@ -39,7 +39,7 @@ def read_start(folder: Path, shape: Shape, bundle: Bundle) -> HeadFile:
 
 
 def check_only_beside(other: HeadFile | None, shape: Shape) -> None:
-    """Raise InputError where there is no head to leave as it is, or a task of it would be lost."""
+    """Raise InputError where there is no head, or what it says without records would change."""
     if other is None:
         raise InputError("only-beside leaves a head as it is: name it with start")
     if lost := [task for task in other.shape.tasks if task not in shape.tasks]:
