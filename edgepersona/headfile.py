@@ -28,7 +28,7 @@ BESIDE = ("nearest", "newest")
 
 _ALIGNMENT = 64
 _MAX_INDEX_BYTES = 1 << 20
-_MAX_COUNT = 256
+MAX_COUNT = 256
 """Tasks, tokens, records: with more of any a prompt would be nothing but the head."""
 _MAX_WIDTH = 1 << 16
 _LARGEST = 1e4
@@ -199,15 +199,15 @@ def _check_shape(index: _Index, where: str) -> None:
     }
     counts |= {"tasks": len(shape.tasks), "words": shape.words}
     for name, count in counts.items():
-        if count > _MAX_COUNT:
-            raise _wrong(where, f"{name} {count}, expected at most {_MAX_COUNT}")
+        if count > MAX_COUNT:
+            raise _wrong(where, f"{name} {count}, expected at most {MAX_COUNT}")
     if not shape.words or (shape.reads == "words" and shape.pooled > shape.words):
         raise _wrong(where, f"words {shape.words}, expected 1 or more, and no fewer than pooled")
     if not 1 <= shape.inner <= _MAX_WIDTH:
         raise _wrong(where, f"inner {shape.inner}, expected 1 to {_MAX_WIDTH:,}")
     most = shape.before + shape.pooled + shape.records * (shape.words + shape.lead) + shape.after
-    if not 1 <= most <= 4 * _MAX_COUNT:
-        raise _wrong(where, f"{most} soft tokens, expected 1 to {4 * _MAX_COUNT}")
+    if not 1 <= most <= 4 * MAX_COUNT:
+        raise _wrong(where, f"{most} soft tokens, expected 1 to {4 * MAX_COUNT}")
     if not 0 < index.scale <= _LARGEST:
         raise _wrong(where, f"scale {index.scale}, expected more than 0, at most {_LARGEST:g}")
 

@@ -230,6 +230,18 @@ def test_what_is_left_as_it_is_reads_as_many_titles(folder: Path) -> None:
         began(folder, drawing=Drawing(shown=1.0), only_beside=True, shape={"records": 7})
 
 
+@pytest.mark.parametrize(
+    ("shape", "said"), [({"records": 257}, "more than 256"), ({"records": 256}, "soft tokens")]
+)
+def test_a_head_too_large_to_be_read_is_not_trained(
+    folder: Path, shape: dict[str, object], said: str
+) -> None:
+    embedder = tiny_training.Embeds()
+    with pytest.raises(InputError, match=said):
+        tiny_training.run(folder, shape=shape, embedder=embedder)
+    assert not embedder.texts
+
+
 def test_a_head_that_reads_no_titles_is_no_beginning_for_one_that_does(folder: Path) -> None:
     tiny_training.run(folder, epochs=0.01, shape={"records": 0})
     with pytest.raises(InputError, match="has records 0, this run 2: choose some, or none"):

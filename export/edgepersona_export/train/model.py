@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgepersona.errors import InputError
-from edgepersona.headfile import BESIDE, READS
+from edgepersona.headfile import BESIDE, MAX_COUNT, READS
 
 BESIDE_RECORDS = "+rag"
 """Ends the name of a task whose prompts show records in words beside the soft tokens."""
@@ -68,6 +68,12 @@ class Shape:
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise InputError(f"{name} {getattr(self, name)}: expected {bound} or more")
+        # Else hours of training would come to a head that is refused when it is read.
+        tokens = self.before + self.pooled + self.records * (self.words + self.lead) + self.after
+        if max(self.before, self.after, self.pooled, self.records, self.lead) > MAX_COUNT:
+            raise InputError(f"no size of a head may be more than {MAX_COUNT}")
+        if tokens > 4 * MAX_COUNT:
+            raise InputError(f"{tokens} soft tokens: expected at most {4 * MAX_COUNT}")
         if self.pooled > self.words and self.reads == "words":
             raise InputError(
                 f"{self.pooled} pooled tokens of {self.words} words of a title: expected at most "
