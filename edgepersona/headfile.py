@@ -57,8 +57,15 @@ class HeadShape:
     words: int
     inner: int
     adapted: bool
+    records_beside: int
+    """As ``records``, where the prompt shows records; older heads do not say: as many."""
     beside: str = "nearest"
-    """Whose titles are read where the prompt shows records; older heads do not say."""
+    """Whose titles are read there; older heads do not say."""
+
+    @property
+    def reads_titles(self) -> bool:
+        """Whether any task reads titles word by word."""
+        return bool(self.records or self.records_beside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +112,9 @@ def read_files(index_file: Path, arrays_file: Path, bundle: Bundle) -> HeadFile:
     """Read a head that lies elsewhere, and is to belong to ``bundle``; raises as ``read_head``."""
     where = f"{index_file}: "
     document, content = _read_index(index_file)
+    sizes = document.get("shape")
+    if isinstance(sizes, dict) and "records" in sizes:
+        sizes.setdefault("records_beside", sizes["records"])
     index = parse(_Index, document, f"{where}head")
     if index.format != FORMAT:
         raise BundleError(
@@ -158,7 +168,7 @@ def array_shapes(shape: HeadShape) -> dict[str, tuple[int, ...]]:
             "pool_gain": (shape.pooled,),
             "pool_offset": (shape.pooled, hidden),
         }
-    if shape.records:
+    if shape.reads_titles:
         shapes |= {
             "title_inner": (shape.inner, hidden),
             "title_bias": (shape.inner,),
@@ -195,7 +205,8 @@ def _check_shape(index: _Index, where: str) -> None:
     if not shape.tasks or len(set(shape.tasks)) != len(shape.tasks) or "" in shape.tasks:
         raise _wrong(where, "tasks: expected one or more names, each once")
     counts = {
-        name: getattr(shape, name) for name in ("before", "after", "pooled", "records", "lead")
+        name: getattr(shape, name)
+        for name in ("before", "after", "pooled", "records", "records_beside", "lead")
     }
     counts |= {"tasks": len(shape.tasks), "words": shape.words}
     for name, count in counts.items():
@@ -205,9 +216,10 @@ def _check_shape(index: _Index, where: str) -> None:
         raise _wrong(where, f"words {shape.words}, expected 1 or more, and no fewer than pooled")
     if not 1 <= shape.inner <= _MAX_WIDTH:
         raise _wrong(where, f"inner {shape.inner}, expected 1 to {_MAX_WIDTH:,}")
-    most = shape.before + shape.pooled + shape.records * (shape.words + shape.lead) + shape.after
-    if not 1 <= most <= 4 * MAX_COUNT:
-        raise _wrong(where, f"{most} soft tokens, expected 1 to {4 * MAX_COUNT}")
+    for count in (shape.records, shape.records_beside):
+        most = shape.before + shape.pooled + count * (shape.words + shape.lead) + shape.after
+        if not 1 <= most <= 4 * MAX_COUNT:
+            raise _wrong(where, f"{most} soft tokens, expected 1 to {4 * MAX_COUNT}")
     if not 0 < index.scale <= _LARGEST:
         raise _wrong(where, f"scale {index.scale}, expected more than 0, at most {_LARGEST:g}")
 

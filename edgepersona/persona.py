@@ -75,7 +75,7 @@ class HistoryPersona:
         self._embed = embed
         self._encode = encode
         self._nearest = nearest
-        self._reads_titles = bool(shape.records) or shape.reads != "item"
+        self._reads_titles = shape.reads_titles or shape.reads != "item"
         self._rows: Rows | None = None
         if shape.pooled:
             self._rows = Rows(shape.ndim, shape.pooled * shape.hidden, window=0)
@@ -205,17 +205,17 @@ class HistoryPersona:
         if self._rows is not None:
             scale = head.scale
             pooled = self._rows.mean() if vector is None else self._rows.attend(vector, scale)
-        best = [(row, self._title(row)) for row in self._newest[: head.shape.records]]
+        count = head.titles(task)
+        best = [(row, self._title(row)) for row in self._newest[:count]]
         if vector is not None and best and not head.reads_newest(task):
-            best = self._best(vector)
+            best = self._best(vector, count)
         records = self._store.by_row(row for row, _ in best)
         shown = [(row, title) for row, title in reversed(best) if row in records]
         vectors = head.soft_tokens(task, pooled, [title for _, title in shown], self._embed)
         return Persona(vectors, tuple(records[row].id for row, _ in shown))
 
-    def _best(self, vector: NDArray[np.float32]) -> list[tuple[int, list[int]]]:
+    def _best(self, vector: NDArray[np.float32], count: int) -> list[tuple[int, list[int]]]:
         """Return the records nearest to a question and the tokens of their titles, best first."""
-        count = self._head.shape.records
         slots = np.array([self._slots[row] for row in self._newest])
         scores = times(self._keys[slots], vector[None])[:, 0]
         order = np.argsort(-scores, kind="stable")[:count]

@@ -71,6 +71,11 @@ class PersonaHead:
         """Say whether ``task``, one of the head's, reads the newest titles and not the nearest."""
         return self.shape.beside == "newest" and task.endswith(_BESIDE_RECORDS)
 
+    def titles(self, task: str) -> int:
+        """Return how many titles ``task``, one of the head's, reads."""
+        is_beside = task.endswith(_BESIDE_RECORDS)
+        return self.shape.records_beside if is_beside else self.shape.records
+
     def key(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
         """Turn a question's vector (ndim,) into one that records' vectors are compared with."""
         adapter = self._arrays.get("adapter")
@@ -111,7 +116,7 @@ class PersonaHead:
         parts = [arrays["before"][number]]
         if pooled is not None and self.shape.pooled:
             parts.append(pooled.reshape(self.shape.pooled, -1) + arrays["pool_offset"])
-        if titles and self.shape.records:
+        if titles and self.shape.reads_titles:
             cut = [title[: self.shape.words] for title in titles]
             rows = self._by_word("title", cut, embed)
             start = 0

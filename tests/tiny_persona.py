@@ -24,6 +24,7 @@ SIZES: dict[str, Any] = {
     "pooled": 2,
     "reads": "words",
     "records": 2,
+    "records_beside": 2,
     "lead": 3,
     "words": 4,
     "inner": 3,
@@ -41,11 +42,18 @@ KINDS: list[dict[str, Any]] = [
     {"records": 9},
     {"before": 0},
     {"beside": "newest"},
+    {"records_beside": 3},
+    {"records": 0, "records_beside": 1},
 ]
 
 
 def make(seed: int = 0, **sizes: Any) -> tuple[HeadShape, dict[str, np.ndarray]]:
-    """Make a head's sizes and its arrays, whose every number is random."""
+    """Make a head's sizes and its arrays, whose every number is random.
+
+    Beside records it reads as many titles as elsewhere, where nothing else is said.
+    """
+    if "records" in sizes:
+        sizes = {"records_beside": sizes["records"], **sizes}
     shape = HeadShape(**{**SIZES, **sizes})
     random = np.random.default_rng(seed)
     arrays = {

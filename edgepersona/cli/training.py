@@ -127,6 +127,12 @@ def register(commands: Commands) -> None:
         help="whose titles are read beside records in words (default: nearest, as without them)",
     )
     parser.add_argument(
+        "--records-beside",
+        type=int,
+        metavar="N",
+        help="how many are read there (default: as many as without them)",
+    )
+    parser.add_argument(
         "--only-beside",
         action="store_true",
         help="with --start: learn the instructions that stand beside records alone; what the head "
@@ -249,6 +255,7 @@ def _options(args: argparse.Namespace, tasks: list[str]) -> Options:
             "records": args.records,
             "words": args.title_tokens,
             "beside": args.beside,
+            "records_beside": args.records_beside,
         },
         dtype=fastest_dtype() if args.dtype == "auto" else args.dtype,
         only_beside=args.only_beside,

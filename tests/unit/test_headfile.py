@@ -41,6 +41,14 @@ def test_a_head_that_does_not_say_so_reads_the_nearest_beside_records(folder: Pa
     assert head.shape.beside == "nearest"
 
 
+def test_a_head_that_does_not_say_so_reads_as_many_titles_beside_records(folder: Path) -> None:
+    index, data = files(*make(records=3), hashes())
+    older = {name: size for name, size in index["shape"].items() if name != "records_beside"}
+    head = read_head(add_head(folder, index | {"shape": older}, data))
+    assert head.shape == make(records=3)[0]
+    assert head.shape.records_beside == 3
+
+
 def test_heads_are_told_apart_by_their_numbers_and_by_their_index(folder: Path) -> None:
     found = set()
     for seed, scale in ((0, 1.0), (1, 1.0), (0, 2.0), (0, 1.0)):
@@ -120,8 +128,12 @@ def _place(name: str, **changes: Any):
         (_shape(tasks=[""]), "expected one or more names"),
         (_shape(before=1000), "before 1000, expected at most 256"),
         (_shape(records=10**30), "expected at most 256"),
+        (_shape(records_beside=257), "records_beside 257, expected at most 256"),
+        (_shape(records_beside="2"), "records_beside: expected a whole number"),
         (_shape(records=200, words=200), "soft tokens, expected 1 to"),
+        (_shape(records_beside=200, words=200), "soft tokens, expected 1 to"),
         (_shape(before=0, after=0, pooled=0, records=0), "0 soft tokens"),
+        (_shape(before=0, after=0, pooled=0, records_beside=0), "0 soft tokens"),
         (_shape(words=0), "words 0"),
         (_shape(pooled=5), "no fewer than pooled"),
         (_shape(adapted=1), "expected true or false"),

@@ -193,6 +193,31 @@ def test_beside_records_in_words_a_head_reads_the_newest_titles_where_it_says_so
     assert not np.allclose(one[2:4], other[2:4])
 
 
+@pytest.mark.parametrize("beside", ["newest", "nearest"])
+def test_beside_records_in_words_a_head_reads_as_many_titles_as_it_says(store, beside: str) -> None:
+    for i in range(6):
+        put(store, Record("tea", title="tea", date=f"202{i}", id=f"n{i}"))
+    persona = follow(
+        store,
+        head_of(tasks=("title", "title+rag"), records=1, records_beside=4, beside=beside),
+    )
+    assert len(say(persona, "tea").records) == 1
+    assert say(persona, "tea", task="title+rag").records == ("n2", "n3", "n4", "n5")
+    assert len(say(persona, "tea", "mean", task="title+rag").records) == 4
+
+
+def test_a_head_may_read_titles_beside_records_alone_or_everywhere_else(store) -> None:
+    put(store, note(1), note(2))
+    tasks = ("title", "title+rag")
+    only, never = (
+        follow(store, head_of(tasks=tasks, records=count, records_beside=2 - count))
+        for count in (0, 2)
+    )
+    for persona, counts in ((only, (0, 2)), (never, (2, 0))):
+        found = [len(say(persona, "x", task=task).records) for task in tasks]
+        assert tuple(found) == counts
+
+
 def test_only_titled_records_take_part_where_titles_are_read(store) -> None:
     put(store, Record("a note", id="a"), note(1), Record("another", id="b"))
     assert len(follow(store, head_of())) == 0

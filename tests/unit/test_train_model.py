@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -125,6 +126,44 @@ def test_beside_records_in_words_the_newest_titles_are_read_where_the_head_says_
         assert torch.allclose(
             soft[row][mask[row]], torch.cat([*expected, head.after[task]]), atol=1e-6
         )
+
+
+@pytest.mark.parametrize(("records", "beside"), [(1, 3), (2, 0), (0, 2)])
+def test_beside_records_in_words_as_many_titles_are_read_as_the_head_says(
+    records: int, beside: int
+) -> None:
+    sizes = {"pooled": 0, "adapted": False, "records": records, "records_beside": beside}
+    head, table = tiny_head.make(tasks=("title", "title+rag"), **sizes)
+    batch = tiny_head.history(counts=(5, 2))
+    # Both kinds in a batch, as nothing keeps them apart.
+    for tasks in ((0, 1), (1, 0), (1, 1)):
+        soft, mask = head(batch, torch.tensor(tasks), lambda ids: table[ids])
+        for row, task in enumerate(tasks):
+            count = int(batch.is_record[row].sum())
+            near = (batch.items[row, :count] @ batch.queries[row]).argsort().tolist()
+            expected = [head.before[task]]
+            read = (records, beside)[task]
+            for i in near[len(near) - min(read, count) :]:
+                words = table[batch.words[row, i]] - head.get_buffer("centre")
+                expected += [
+                    head.lead[task],
+                    head.title.place(head.title(words))[batch.is_word[row, i]],
+                ]
+            found = soft[row][mask[row]]
+            assert torch.allclose(found, torch.cat([*expected, head.after[task]]), atol=1e-6)
+
+
+def test_sizes_say_how_many_titles_are_read_beside_records() -> None:
+    shape = Shape(NDIM, HIDDEN, ("title",))
+    assert shape.to_json()["records_beside"] == shape.records == shape.titles("title+rag")
+    other = replace(shape, records_beside=9)
+    assert (other.titles("title"), other.titles("title+rag")) == (shape.records, 9)
+    assert other.to_json()["records_beside"] == 9
+    assert not replace(shape, records=0).reads_titles
+    assert replace(shape, records=0, records_beside=1).reads_titles
+    assert replace(shape, records_beside=0).reads_titles
+    with pytest.raises(InputError, match="records_beside -1: expected 0 or more"):
+        replace(shape, records_beside=-1)
 
 
 def test_no_place_is_left_where_a_title_is_shorter() -> None:

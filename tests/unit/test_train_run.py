@@ -230,8 +230,26 @@ def test_what_is_left_as_it_is_reads_as_many_titles(folder: Path) -> None:
         began(folder, drawing=Drawing(shown=1.0), only_beside=True, shape={"records": 7})
 
 
+def test_more_titles_may_be_read_beside_records_where_the_rest_is_left_as_it_is(
+    folder: Path,
+) -> None:
+    from edgepersona_export.train.batches import Drawing
+
+    tiny_training.run(folder, epochs=0.01, drawing=Drawing(shown=1.0))
+    before = tiny_head.read(folder / "head")[0]["shape"]
+    shape = {"records_beside": before["records"] + 2}
+    began(folder, drawing=Drawing(shown=1.0), only_beside=True, shape=shape)
+    assert tiny_head.read(folder / "head")[0]["shape"] == before | shape
+
+
 @pytest.mark.parametrize(
-    ("shape", "said"), [({"records": 257}, "more than 256"), ({"records": 256}, "soft tokens")]
+    ("shape", "said"),
+    [
+        ({"records": 257}, "more than 256"),
+        ({"records": 256}, "soft tokens"),
+        ({"records_beside": 257}, "more than 256"),
+        ({"records_beside": 256}, "soft tokens"),
+    ],
 )
 def test_a_head_too_large_to_be_read_is_not_trained(
     folder: Path, shape: dict[str, object], said: str

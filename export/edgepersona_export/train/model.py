@@ -55,6 +55,8 @@ class Shape:
     """Whether the question's vector is turned before it is compared with the records'."""
     beside: str = "nearest"
     """Whose titles are read where the prompt shows records already, the nearest or the newest."""
+    records_beside: int | None = None
+    """How many are read there; None: as many as elsewhere."""
 
     def __post_init__(self) -> None:
         if self.reads not in READS:
@@ -63,15 +65,17 @@ class Shape:
             raise InputError(f"beside {self.beside!r}: expected one of {', '.join(BESIDE)}")
         if not self.tasks or len(set(self.tasks)) != len(self.tasks):
             raise InputError(f"tasks {self.tasks!r}: expected one or more, each once")
-        least = dict.fromkeys(("before", "after", "pooled", "records", "lead"), 0)
-        least |= {"words": 1, "inner": 1}
+        counts = {name: getattr(self, name) for name in ("before", "after", "pooled", "lead")}
+        counts |= {"records": self.records, "records_beside": self.titles(BESIDE_RECORDS)}
+        least = dict.fromkeys(counts, 0) | {"words": 1, "inner": 1}
         for name, bound in least.items():
-            if getattr(self, name) < bound:
-                raise InputError(f"{name} {getattr(self, name)}: expected {bound} or more")
+            if (size := counts.get(name, getattr(self, name))) < bound:
+                raise InputError(f"{name} {size}: expected {bound} or more")
         # Else hours of training would come to a head that is refused when it is read.
-        tokens = self.before + self.pooled + self.records * (self.words + self.lead) + self.after
-        if max(self.before, self.after, self.pooled, self.records, self.lead) > MAX_COUNT:
+        if max(counts.values()) > MAX_COUNT:
             raise InputError(f"no size of a head may be more than {MAX_COUNT}")
+        titles = max(counts["records"], counts["records_beside"])
+        tokens = self.before + self.pooled + titles * (self.words + self.lead) + self.after
         if tokens > 4 * MAX_COUNT:
             raise InputError(f"{tokens} soft tokens: expected at most {4 * MAX_COUNT}")
         if self.pooled > self.words and self.reads == "words":
@@ -80,9 +84,20 @@ class Shape:
                 "as many"
             )
 
+    @property
+    def reads_titles(self) -> bool:
+        """Whether any task reads titles word by word."""
+        return bool(self.records or self.records_beside)
+
+    def titles(self, task: str) -> int:
+        """Return how many titles ``task`` reads."""
+        is_beside = task.endswith(BESIDE_RECORDS) and self.records_beside is not None
+        return self.records_beside if is_beside else self.records
+
     def to_json(self) -> dict[str, Any]:
         """Return the sizes as JSON holds them."""
-        return asdict(self) | {"tasks": list(self.tasks)}
+        changed = {"tasks": list(self.tasks), "records_beside": self.titles(BESIDE_RECORDS)}
+        return asdict(self) | changed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -200,7 +215,7 @@ class PersonaHead(nn.Module):
                 calibration,
                 direct=by_word,
             )
-        if shape.records:
+        if shape.reads_titles:
             self.title = Projector(shape.words, shape.hidden, shape.inner, calibration, direct=True)
             self._lead = nn.Parameter(lead.float().clone())
             self._lead_all = nn.Parameter(torch.zeros_like(self._lead[0]))
@@ -223,7 +238,7 @@ class PersonaHead(nn.Module):
     def by_task(self) -> dict[str, nn.Parameter]:
         """Return what each task learns for itself: before, after and lead, as a head names them."""
         tokens = {"before": self._before, "after": self._after}
-        return tokens | ({"lead": self._lead} if self.shape.records else {})
+        return tokens | ({"lead": self._lead} if self.shape.reads_titles else {})
 
     def learn_only_beside(self) -> None:
         """Leave all as it is but the instructions of tasks beside records in words.
@@ -239,7 +254,7 @@ class PersonaHead(nn.Module):
             tokens.requires_grad_()
             tokens.register_hook(lambda gradient: gradient * self.get_buffer("_shares"))
         shared = [self._before_all, self._after_all]
-        for tokens in [*shared, *([self._lead_all] if self.shape.records else [])]:
+        for tokens in [*shared, *([self._lead_all] if self.shape.reads_titles else [])]:
             tokens.requires_grad_()
 
     def _shared(self, tokens: Tensor) -> Tensor:
@@ -254,9 +269,9 @@ class PersonaHead(nn.Module):
         if self.shape.pooled:
             there = history.is_record.any(1, keepdim=True).expand(count, self.shape.pooled)
             parts.append((self._pooled(history, scores, embed), there))
-        if self.shape.records and history.is_record.shape[1]:
+        if self.shape.reads_titles and history.is_record.shape[1]:
             ranks = self._ranks(history, scores, tasks)
-            parts.append(self._titles(history, ranks, self.lead[tasks], embed))
+            parts.append(self._titles(history, ranks, tasks, embed))
         parts.append((after, _all(after)))
         return _closed_up(torch.cat([p[0] for p in parts], 1), torch.cat([p[1] for p in parts], 1))
 
@@ -287,14 +302,18 @@ class PersonaHead(nn.Module):
         return self.pool.place(torch.einsum("nr,nrsh->nsh", weights, values))
 
     def _titles(
-        self, history: History, ranks: Tensor, lead: Tensor, embed: Embed
+        self, history: History, ranks: Tensor, tasks: Tensor, embed: Embed
     ) -> tuple[Tensor, Tensor]:
         """Show the titles of the records that rank highest, the highest last, behind the lead."""
-        best = ranks.topk(min(self.shape.records, ranks.shape[1]), dim=1).indices.flip(1)
+        lead, counts = self.lead[tasks], [self.shape.titles(task) for task in self.shape.tasks]
+        most = min(max(counts), ranks.shape[1])
+        best = ranks.topk(most, dim=1).indices.flip(1)
         rows = torch.arange(len(best), device=best.device)[:, None]
+        places = torch.arange(most, 0, -1, device=best.device)
+        is_read = places <= torch.tensor(counts, device=best.device)[tasks, None]
         vectors = embed(history.words[rows, best]).float() - self.get_buffer("centre")
         vectors = self.title.place(self.title(vectors))
-        there = history.is_record[rows, best]
+        there = history.is_record[rows, best] & is_read
         leads = lead[:, None].expand(-1, best.shape[1], -1, -1)
         vectors = torch.cat([leads, vectors], 2).flatten(1, 2)
         mask = history.is_word[rows, best] & there[..., None]

@@ -105,7 +105,7 @@ def arrays_of(head: PersonaHead) -> dict[str, NDArray[Any]]:
         if head.shape.adapted:
             arrays["adapter"] = _float32(head.adapter).astype("<f2")
         arrays |= _projector("pool", head.pool)
-    if head.shape.records:
+    if head.shape.reads_titles:
         arrays |= _projector("title", head.title) | {"lead": _float32(head.lead)}
     return arrays
 

@@ -24,7 +24,7 @@ def read_start(folder: Path, shape: Shape, bundle: Bundle) -> HeadFile:
     """Read the head in ``folder``, for one of ``shape`` to begin with.
 
     Raises BundleError where the files are missing, damaged or of other models than the bundle's,
-    InputError where the sizes differ; the number of titles read is none of them.
+    InputError where the sizes differ; how many titles are read is none of them.
     """
     other = read_files(folder / INDEX, folder / ARRAYS, bundle)
     for name in _SIZES:
@@ -32,8 +32,8 @@ def read_start(folder: Path, shape: Shape, bundle: Bundle) -> HeadFile:
         if mine != theirs:
             raise InputError(f"{folder}: has {name} {theirs}, this run {mine}: choose the same")
     # One title is read as another is, so their number may differ; without any, nothing reads them.
-    mine, theirs = shape.records, other.shape.records
-    if bool(mine) != bool(theirs):
+    if shape.reads_titles != other.shape.reads_titles:
+        mine, theirs = shape.records, other.shape.records
         raise InputError(f"{folder}: has records {theirs}, this run {mine}: choose some, or none")
     return other
 
@@ -63,7 +63,7 @@ def start_from(head: PersonaHead, other: HeadFile) -> None:
         if head.shape.adapted:
             _copy(head.adapter, other.arrays["adapter"])
         _copy_projector(head.pool, "pool", other)
-    if head.shape.records:
+    if head.shape.reads_titles:
         _copy_projector(head.title, "title", other)
 
 

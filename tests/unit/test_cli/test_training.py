@@ -32,6 +32,7 @@ def test_the_sizes_of_a_head_are_those_asked_for(options):
         "--records": ("records", 6),
         "--title-tokens": ("words", 5),
         "--beside": ("beside", "newest"),
+        "--records-beside": ("records_beside", 0),
     }
     argv = [part for option, (_, size) in sizes.items() for part in (option, str(size))]
     assert options(*argv).shape == dict(sizes.values())
