@@ -91,8 +91,8 @@ class Shape:
 
     def titles(self, task: str) -> int:
         """Return how many titles ``task`` reads."""
-        is_beside = task.endswith(BESIDE_RECORDS) and self.records_beside is not None
-        return self.records_beside if is_beside else self.records
+        beside = self.records_beside
+        return self.records if beside is None or not task.endswith(BESIDE_RECORDS) else beside
 
     def to_json(self) -> dict[str, Any]:
         """Return the sizes as JSON holds them."""
