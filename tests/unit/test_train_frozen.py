@@ -9,6 +9,7 @@ pytest.importorskip("transformers", reason="export extra is not installed")
 
 import torch
 
+from edgepersona_export.train.attention import LEAN
 from edgepersona_export.train.frozen import FrozenModel, fastest_dtype
 from tests.tiny_models import NAMES, make
 
@@ -32,6 +33,7 @@ def test_losses_are_those_of_the_whole_text(name: str) -> None:
         ENDINGS,
         TARGETS,
     )
+    model.set_attn_implementation("eager")  # as the family's own code attends
     for row, target in enumerate(TARGETS):
         text = [*PROMPTS[row], *soft_ids[row].tolist(), *ENDINGS[row], *target]
         with torch.no_grad():
@@ -65,12 +67,28 @@ def test_one_reading_of_the_prompts_serves_any_number_of_personas() -> None:
     assert torch.equal(first, again)
 
 
-@pytest.mark.parametrize(("name", "attention"), [("smollm2", "sdpa"), ("gemma2", "eager")])
-def test_prompts_are_read_by_fused_attention_where_there_is_one(name: str, attention: str) -> None:
+@pytest.mark.parametrize(("name", "attention"), [("smollm2", LEAN), ("gemma2", "eager")])
+def test_scores_that_are_bent_are_left_to_eager_attention(name: str, attention: str) -> None:
     model = make(name)
     model.set_attn_implementation("eager")  # as it is loaded, to be exported
     FrozenModel(model).read(PROMPTS)
     assert model.config._attn_implementation == attention
+
+
+@pytest.mark.parametrize(("dtype", "apart"), [("fp32", 1e-6), ("bf16", 2e-2)])
+def test_gradients_are_those_of_eager_attention(dtype: str, apart: float) -> None:
+    model = make("qwen2")  # its heads come in groups
+    frozen = FrozenModel(model, dtype=dtype)
+    gradients = []
+    for attention in (LEAN, "eager"):
+        model.set_attn_implementation(attention)
+        soft = frozen.embed(torch.tensor([[40, 44], [41, 45]])).float().requires_grad_()
+        mask = torch.tensor([[True, True], [True, False]])
+        losses, _ = frozen.losses(frozen.read(PROMPTS), soft, mask, ENDINGS, TARGETS)
+        losses.sum().backward()
+        assert soft.grad is not None
+        gradients.append(soft.grad)
+    assert float((gradients[0] - gradients[1]).norm() / gradients[1].norm()) < apart
 
 
 def test_gradients_reach_the_soft_tokens_and_nothing_else() -> None:

@@ -13,6 +13,7 @@ from torch.nn import functional
 from transformers import DynamicCache
 
 from edgepersona_export.generator import load_torch
+from edgepersona_export.train.attention import LEAN
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -50,11 +51,12 @@ class FrozenModel:
         self._model = model.to(device=device, dtype=DTYPES[dtype]).eval().requires_grad_(False)
         self._head = model.get_output_embeddings()
         self._cap: float | None = getattr(model.config, "final_logit_softcapping", None)
-        # As it was loaded, to be exported, it is not fused: reading takes two and a half times as
-        # long. Gemma 2's scores are bent, which fused attention knows nothing of.
-        bends = getattr(model.config, "attn_logit_softcapping", None) is not None
-        self._attention = "eager" if bends else "sdpa"
         self.device = torch.device(device)
+        # As it was loaded, to be exported, it is eager: slower, and it holds more. But only that
+        # knows of scores that are bent, as Gemma 2's are.
+        bends = getattr(model.config, "attn_logit_softcapping", None) is not None
+        faster = LEAN if self.device.type == "cpu" else "sdpa"
+        self._model.set_attn_implementation("eager" if bends else faster)
         self.dtype = DTYPES[dtype]
         # Gemma's embeddings are scaled on their way in, Gemma 2's inside the model: a bundle's
         # table is scaled already, so everything here is too.
@@ -128,9 +130,6 @@ class FrozenModel:
 
     def _run(self, vectors: Tensor, mask: Tensor, cache: Any, *, start: int) -> Tensor:
         positions = (mask.long().cumsum(1) - 1).clamp(min=0)[:, start:]
-        # Going back through fused attention takes a processor longer than all the rest together.
-        slow = vectors.requires_grad and self.device.type == "cpu"
-        self._model.set_attn_implementation("eager" if slow else self._attention)
         hidden: Tensor = self._model.get_decoder()(
             inputs_embeds=vectors / self._inside,
             attention_mask=mask.long(),
