@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,8 +47,18 @@ class Bootstrap:
         self, items: NDArray[np.float64], others: NDArray[np.float64], figure: Figure
     ) -> Estimate:
         """Estimate the figure of ``items`` minus that of ``others``, of the same questions."""
-        found = figure(items.mean(axis=0)) - figure(others.mean(axis=0))
-        return _estimate(found, figure(self._weights @ items) - figure(self._weights @ others))
+        return self.contrast([(1, items), (-1, others)], figure)
+
+    def contrast(
+        self, terms: Sequence[tuple[int, NDArray[np.float64]]], figure: Figure
+    ) -> Estimate:
+        """Estimate a sum of the figures of several items, each with a factor before it.
+
+        All of the same questions, so that what they have in common cancels in each resample.
+        """
+        found = np.sum([factor * figure(items.mean(axis=0)) for factor, items in terms])
+        drawn = [factor * figure(self._weights @ items) for factor, items in terms]
+        return _estimate(found, np.sum(drawn, axis=0))
 
 
 def _estimate(value: NDArray[np.float64], drawn: NDArray[np.float64]) -> Estimate:

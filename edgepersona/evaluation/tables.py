@@ -53,6 +53,15 @@ def tables(report: dict[str, Any]) -> list[Table]:
         ]
         if rows:
             found.append(Table(title, ("strategy", *map(called, names)), tuple(rows), left=1))
+    for strategy in against:
+        rows = [
+            (held["strategy"], *_cells(held, names, sign=True))
+            for held in report["contrasts"]
+            if held["against"] == strategy
+        ]
+        if rows:
+            title = f"own minus another user's history, less the same of {strategy}"
+            found.append(Table(title, ("strategy", *map(called, names)), tuple(rows), left=1))
     return found
 
 

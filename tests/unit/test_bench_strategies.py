@@ -30,6 +30,7 @@ REPORT = {
     ],
     "against": ["none", "rag"],
     "differences": [],
+    "contrasts": [],
 }
 
 

@@ -246,9 +246,10 @@ def test_tables_have_a_line_a_row_and_say_what_own_history_gains(run: Evaluator)
     ]  # fmt: skip
     assert [table.title for table in gains] == [
         "own minus another user's history", "own minus none", "own minus rag",
+        "own minus another user's history, less the same of rag",
     ]  # fmt: skip
     assert [[line[0] for line in table.rows] for table in gains] == [
-        ["rag", "recent"], ["rag", "recent"], ["recent"],
+        ["rag", "recent"], ["rag", "recent"], ["recent"], ["recent"],
     ]  # fmt: skip
     lines = as_text(first).splitlines()
     assert "6 questions of 3 users" in lines[0]

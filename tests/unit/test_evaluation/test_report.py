@@ -20,8 +20,8 @@ def question(name: str, title: str) -> Question:
     return Question(name, name, Task("another text", kind="subject"), history, "a b")
 
 
-def answer(row: Row, name: str, output: str) -> Answer:
-    nats = (2.0,) * len(TEMPERATURES)
+def answer(row: Row, name: str, output: str, *, total: float = 2.0) -> Answer:
+    nats = (total,) * len(TEMPERATURES)
     return Answer(name, name, row.strategy, row.history, nats, 2, 9, output)
 
 
@@ -45,3 +45,36 @@ def test_of_tasks_without_titles_nothing_is_counted_as_copied() -> None:
     cases = [Case(Question("ann", "ann", Task("t", kind="rating"), (), "3"))]
     report = make_report(find_benchmark("LaMP_3"), cases, {OWN: rated}, {}, against=(), seed=0)
     assert report["rows"][0]["copied"] is None
+
+
+def test_what_two_strategies_say_of_their_user_is_compared_question_by_question() -> None:
+    ann, bob = question("ann", "a b"), question("bob", "c d")
+    cases = [Case(ann, bob), Case(bob, ann)]
+    totals = {  # of two tokens each: rag's own is 1 nat a token below its other's, pplug's 1.5
+        OWN: (2.0, 8.0), OTHER: (4.0, 10.0),
+        Row("pplug", "own"): (1.0, 2.0), Row("pplug", "other"): (4.0, 5.0),
+    }  # fmt: skip
+    answers = {
+        row: [
+            answer(row, case.question.user, "a b", total=nats)
+            for case, nats in zip(cases, both, strict=True)
+        ]
+        for row, both in totals.items()
+    }
+    report = make_report(
+        find_benchmark("LaMP_6"), cases, answers, {}, against=("none", "rag"), seed=0
+    )
+    (held,) = report["contrasts"]
+    assert (held["strategy"], held["against"]) == ("pplug", "rag")
+    # It is so for each question, so also in each resample, though questions are far apart.
+    assert held["figures"]["nats"] == pytest.approx({"value": -0.5, "low": -0.5, "high": -0.5})
+    assert held["figures"]["rouge-1"]["value"] == 0
+
+
+def test_a_strategy_without_another_user_is_not_compared_by_what_it_says_of_one() -> None:
+    ann, bob = question("ann", "a b"), question("bob", "c d")
+    given = {row: [answer(row, "ann", "a b")] for row in (OWN, Row("pplug", "own"))}
+    report = make_report(
+        find_benchmark("LaMP_6"), [Case(ann, bob)], given, {}, against=("rag",), seed=0
+    )
+    assert report["contrasts"] == []
