@@ -90,12 +90,14 @@ def make_report(
                 "strategy": strategy,
                 "against": compared,
                 "figures": {
-                    name: asdict(bootstrap.contrast(terms, figures[name][0]))
-                    for name in items[Row(strategy, "own")].figures
-                    if (terms := _own_less_other(items, name, strategy, compared))
+                    name: asdict(
+                        bootstrap.contrast([(k, items[row].figures[name]) for k, row in terms], of)
+                    )
+                    for name, (of, _) in figures.items()
+                    if all(name in items[row].figures for _, row in terms)
                 },
             }
-            for strategy, compared in _contrasts(list(answers), against)
+            for strategy, compared, terms in _contrasts(list(answers), against)
         ],
     }
 
@@ -185,24 +187,26 @@ def _pairs(rows: Sequence[Row], against: Sequence[str]) -> list[tuple[Row, Row]]
     return pairs
 
 
-def _contrasts(rows: Sequence[Row], against: Sequence[str]) -> list[tuple[str, str]]:
-    """Return each strategy whose own − other is compared, and one that it is told against."""
-    told = [row.strategy for row in rows if Row(row.strategy, "other") in rows]
-    both = [strategy for strategy in dict.fromkeys(told) if Row(strategy, "own") in rows]
-    return [(one, other) for other in against for one in both if other in both and one != other]
-
-
-def _own_less_other(
-    items: Mapping[Row, _Items], name: str, strategy: str, compared: str
-) -> list[tuple[int, NDArray[np.float64]]]:
-    """Return the terms of own − other less that of ``compared``; none where a row lacks it."""
-    terms = [
-        (factor, items[Row(one, history)].figures.get(name))
-        for one, sign in ((strategy, 1), (compared, -1))
-        for history, factor in (("own", sign), ("other", -sign))
+def _contrasts(
+    rows: Sequence[Row], against: Sequence[str]
+) -> list[tuple[str, str, list[tuple[int, Row]]]]:
+    """Return two strategies, and the terms of own − other of the one less that of the other."""
+    told = [row.strategy for row in rows if row.history == "other"]
+    return [
+        (
+            one,
+            other,
+            [
+                (1, Row(one, "own")),
+                (-1, Row(one, "other")),
+                (-1, Row(other, "own")),
+                (1, Row(other, "other")),
+            ],
+        )
+        for other in against
+        for one in told
+        if other in told and one != other
     ]
-    found = [(factor, held) for factor, held in terms if held is not None]
-    return found if len(found) == len(terms) else []
 
 
 def _named(key: str, row: Row) -> dict[str, Any]:

@@ -47,21 +47,17 @@ def tables(report: dict[str, Any]) -> list[Table]:
     )
     for title, other in compared:
         rows = [
-            (held["row"]["strategy"], *_cells(held, names, sign=True))
+            (held["row"]["strategy"], held)
             for held in report["differences"]
             if _place(held["against"]) == other(held["row"])
         ]
-        if rows:
-            found.append(Table(title, ("strategy", *map(called, names)), tuple(rows), left=1))
+        found += _gains(title, rows, names)
     for strategy in against:
         rows = [
-            (held["strategy"], *_cells(held, names, sign=True))
-            for held in report["contrasts"]
-            if held["against"] == strategy
+            (held["strategy"], held) for held in report["contrasts"] if held["against"] == strategy
         ]
-        if rows:
-            title = f"own minus another user's history, less the same of {strategy}"
-            found.append(Table(title, ("strategy", *map(called, names)), tuple(rows), left=1))
+        title = f"own minus another user's history, less the same of {strategy}"
+        found += _gains(title, rows, names)
     return found
 
 
@@ -119,6 +115,15 @@ def _rows(report: dict[str, Any], names: Sequence[str]) -> Table:
         made = _count(report["calibration_questions"], "question")
         title += f"; temperatures fitted on {made} made of histories"
     return Table(title, header, tuple(rows))
+
+
+def _gains(
+    title: str, rows: Sequence[tuple[str, dict[str, Any]]], names: Sequence[str]
+) -> list[Table]:
+    """Return a table of differences, a strategy a line; none without lines."""
+    lines = [(strategy, *_cells(held, names, sign=True)) for strategy, held in rows]
+    header = ("strategy", *map(called, names))
+    return [Table(title, header, tuple(lines), left=1)] if lines else []
 
 
 def _cells(held: dict[str, Any], names: Sequence[str], *, sign: bool = False) -> Iterator[str]:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from edgepersona_export.train import memory
 from edgepersona_export.train.memory import give_back
 
 _BLOCK = 1 << 16  # too small for a mapping of its own, too large for Python's own allocator
@@ -40,31 +39,3 @@ def test_it_does_nothing_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setattr(ctypes, "CDLL", lambda name: pytest.fail("there is no such library"))
     give_back()
-
-
-def test_an_allocator_that_was_preloaded_gives_back_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    called = []
-
-    class Process:
-        MallocExtension_ReleaseFreeMemory = staticmethod(lambda: called.append("tcmalloc"))
-
-    monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: Process)
-    give_back()
-    assert called == ["tcmalloc"]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="how much is held is read of Linux")
-def test_nothing_goes_back_while_little_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert 0 < memory.held() < 1
-    called = []
-
-    class Process:
-        malloc_trim = staticmethod(called.append)
-
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: Process)
-    monkeypatch.setattr(memory, "held", lambda: 0.4)
-    give_back(beyond=0.5)
-    assert called == []
-    give_back(beyond=0.3)
-    assert called == [0]

@@ -32,8 +32,8 @@ from edgepersona_export.train.vectors import Encodes, Vectors, vectors_of
 
 CHECKPOINT, LOG, CURVE, VECTORS = "checkpoint.pt", "log.jsonl", "curve.png", "vectors.npz"
 
-_GIVEN_BACK_EVERY, _MOST_HELD = 5, 0.5
-"""Steps after which freed memory goes back, if this share of the machine's is held by then."""
+_GIVEN_BACK_EVERY = 5
+"""Steps after which freed memory goes back: each time costs a second, and each step holds more."""
 
 Progress = Callable[[int, int, float], None]
 """Steps done, steps in all, the last loss."""
@@ -216,7 +216,7 @@ def _learn(
             if (step + 1) % watcher.save_every == 0 or step + 1 == total:
                 state.save(step + 1)
         if (step + 1) % _GIVEN_BACK_EVERY == 0:
-            give_back(beyond=_MOST_HELD)
+            give_back()
     return total, loss
 
 
